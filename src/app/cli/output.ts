@@ -1,0 +1,55 @@
+// How commands speak: tables and sentences for people, one JSON value for programs (--json), faults on standard error.
+
+/** What a command ends with. */
+export const EXIT = {
+  done: 0,
+  /** It could not be done: not found, database away, a check that failed. */
+  failed: 1,
+  /** The command line, the configuration or the file is wrong; nothing was tried. */
+  wrong: 2,
+} as const
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2))
+}
+
+export function complain(line: string): void {
+  process.stderr.write(`${line}\n`)
+}
+
+/** A failure that has been put into words already. */
+export class CommandFailure extends Error {
+  override readonly name = 'CommandFailure'
+  readonly exit: number
+  constructor(message: string, exit: number = EXIT.failed) {
+    super(message)
+    this.exit = exit
+  }
+}
+
+export function printTable(headings: readonly string[], rows: readonly (readonly string[])[]): void {
+  const all = [headings, ...rows]
+  const widths = headings.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
+  for (const row of all)
+    print(
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+}
+
+/** To the second, UTC. */
+export function time(date: Date): string {
+  return `${date.toISOString().slice(0, 19).replace('T', ' ')}Z`
+}
+
+/** Strings from outside may not move the cursor or colour the terminal of whoever reads them. */
+export function plain(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: replacing them is the purpose
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '·')
+}

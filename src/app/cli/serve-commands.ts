@@ -1,0 +1,161 @@
+// gatehouse serve | migrate | doctor
+
+import { X509Certificate } from 'node:crypto'
+import { connect } from 'node:net'
+import type { Command } from 'commander'
+import type { Policy } from '../../domain/policy.ts'
+import { type Db, openDatabase } from '../../store/db.ts'
+import { migrateDown, migrateUp, pendingMigrations } from '../../store/migrations.ts'
+import { policyReader } from '../../store/policies.ts'
+import { assemble } from '../assemble.ts'
+import { type Config, ConfigFaults, readConfig } from '../config.ts'
+import { secretKey, serviceProviderKeys } from '../keys.ts'
+import { listen } from '../server.ts'
+import { CommandFailure, print, printJson } from './output.ts'
+import { atNewestSchema } from './workplace.ts'
+
+export function serveCommands(program: Command): void {
+  program.command('serve').description('serve Gatehouse until it is told to stop').action(serve)
+  program
+    .command('migrate')
+    .description('bring the database to the newest schema')
+    .option('--down', 'take the newest migration back instead', false)
+    .option('--json', 'answer with JSON', false)
+    .action(migrate)
+  program
+    .command('doctor')
+    .description('look for what would keep people from signing in, and say what to do')
+    .option('--json', 'answer with JSON', false)
+    .action(doctor)
+}
+
+async function serve(): Promise<void> {
+  const config = readConfig(process.env)
+  const keys = await serviceProviderKeys(config)
+  const db = openDatabase(config.database)
+  try {
+    await atNewestSchema(db)
+    const house = assemble({ config, db, keys, secretKey: secretKey(config) })
+    const running = await listen(house, { port: config.port, address: config.listenAddress, baseUrl: config.baseUrl })
+    for (const name of config.insecure) house.log.warn(`${name} is on: do not serve people like this`)
+    house.log.info({ url: config.baseUrl.origin, port: running.port, database: db.dialect }, 'Gatehouse is serving')
+    await stopAsked()
+    house.log.info('stopping')
+    await running.stop()
+  } finally {
+    await db.close()
+  }
+}
+
+export function stopAsked(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+  })
+}
+
+async function migrate(options: { down: boolean; json: boolean }): Promise<void> {
+  const db = openDatabase(readConfig(process.env).database)
+  try {
+    const names = options.down ? await migrateDown(db) : await migrateUp(db)
+    if (options.json) return printJson({ [options.down ? 'takenBack' : 'applied']: names })
+    print(
+      names.length ? `${options.down ? 'Taken back' : 'Applied'}: ${names.join(', ')}` : 'The database is at the newest schema already.',
+    )
+  } finally {
+    await db.close()
+  }
+}
+
+interface Finding {
+  readonly check: string
+  readonly ok: boolean
+  readonly says: string
+}
+
+/** Certificates that run out sooner than this are worth a word. */
+const SOON_DAYS = 30
+
+async function doctor(options: { json: boolean }): Promise<void> {
+  const findings = await examine()
+  const ill = findings.filter((finding) => !finding.ok)
+  if (options.json) printJson({ healthy: !ill.length, findings })
+  else for (const { check, ok, says } of findings) print(`${ok ? 'ok  ' : 'FAIL'}  ${check}: ${says}`)
+  if (ill.length) throw new CommandFailure(`${ill.length} of ${findings.length} checks failed.`)
+}
+
+async function examine(): Promise<readonly Finding[]> {
+  let config: Config
+  try {
+    config = readConfig(process.env)
+  } catch (error) {
+    if (!(error instanceof ConfigFaults)) throw error
+    return error.faults.map((says) => ({ check: 'configuration', ok: false, says }))
+  }
+  const findings: Finding[] = [{ check: 'configuration', ok: true, says: `serves ${config.baseUrl.origin}` }]
+  for (const name of config.insecure) findings.push({ check: 'configuration', ok: false, says: `${name} is on` })
+  findings.push(await attempt('SAML key pair', async () => validity(new X509Certificate((await serviceProviderKeys(config)).certificate))))
+  const db = openDatabase(config.database)
+  try {
+    findings.push(await attempt('database', () => schemaState(db)))
+    if (findings.at(-1)?.ok) findings.push(...(await examinePolicy(await policyReader(db).inForce())))
+  } finally {
+    await db.close()
+  }
+  return findings
+}
+
+async function schemaState(db: Db): Promise<string> {
+  const pending = await pendingMigrations(db)
+  if (pending.length) throw new Error(`behind by ${pending.join(', ')}; run «gatehouse migrate»`)
+  return `${db.dialect} answers and is at the newest schema`
+}
+
+async function examinePolicy({ connections, apps }: Policy): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  if (!connections.size)
+    findings.push({ check: 'connections', ok: false, says: 'there is none, so nobody can sign in; «gatehouse apply -f FILE» makes one' })
+  for (const { name, idp } of connections.values()) {
+    const certificates = idp.certificates.map((base64) => new X509Certificate(Buffer.from(base64, 'base64')))
+    const best = certificates.sort((a, b) => b.validToDate.getTime() - a.validToDate.getTime())[0]
+    findings.push(
+      await attempt(`connection ${name}`, async () => `${idp.entityId}, signing certificate ${best ? validity(best) : 'missing'}`),
+    )
+  }
+  if (!apps.length) findings.push({ check: 'apps', ok: false, says: 'there is none to protect; «gatehouse apply -f FILE» makes one' })
+  for (const { name, host, upstream } of apps)
+    findings.push(await attempt(`app ${name}`, async () => `${host} -> ${await reach(upstream)}`))
+  return findings
+}
+
+async function attempt(check: string, look: () => Promise<string>): Promise<Finding> {
+  try {
+    return { check, ok: true, says: await look() }
+  } catch (error) {
+    return { check, ok: false, says: (error as Error).message }
+  }
+}
+
+function validity({ validToDate }: X509Certificate): string {
+  const days = Math.floor((validToDate.getTime() - Date.now()) / 86_400_000)
+  if (days < 0) throw new Error(`ran out on ${validToDate.toISOString().slice(0, 10)}`)
+  return `valid for ${days} more days${days < SOON_DAYS ? ', replace it soon' : ''}`
+}
+
+function reach(upstream: string): Promise<string> {
+  const { hostname, port, protocol } = new URL(upstream)
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      host: hostname.replace(/^\[|\]$/g, ''),
+      port: Number(port) || (protocol === 'https:' ? 443 : 80),
+      timeout: 3_000,
+    })
+    const ended = (error?: Error) => {
+      socket.destroy()
+      if (error) reject(new Error(`${upstream} cannot be reached: ${error.message}`))
+      else resolve(`${upstream} answers`)
+    }
+    socket.once('connect', () => ended())
+    socket.once('error', ended)
+    socket.once('timeout', () => ended(new Error('no answer within 3 seconds')))
+  })
+}

@@ -1,0 +1,84 @@
+// gatehouse sign-ins [REFERENCE] [--follow]
+
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Command } from 'commander'
+import { readReference, type SignInId } from '../../domain/ids.ts'
+import { findSignIn, listSignIns, type SignInLine } from '../../store/console-reads.ts'
+import type { Db } from '../../store/db.ts'
+import { CommandFailure, EXIT, plain, print, printJson, time } from './output.ts'
+import { atMost } from './user-commands.ts'
+import { atWork } from './workplace.ts'
+
+interface Options {
+  limit: number
+  refused: boolean
+  follow: boolean
+  json: boolean
+}
+
+const FOLLOW_EVERY_MS = 1_000
+
+export function signInCommands(program: Command): void {
+  program
+    .command('sign-ins [reference]')
+    .description('attempts to sign in and what became of them; with a reference, that one')
+    .option('--limit <n>', 'the newest so many', atMost(1000), 20)
+    .option('--refused', 'only those that were refused', false)
+    .option('--follow', 'go on with new ones as they come', false)
+    .option('--json', 'answer with JSON (one line each with --follow)', false)
+    .action(signIns)
+}
+
+async function signIns(reference: string | undefined, options: Options): Promise<void> {
+  await atWork(async ({ db }) => {
+    if (reference !== undefined) return show(db, reference, options)
+    const newest = [...(await listSignIns(db, { limit: options.limit, refusedOnly: options.refused }))].reverse()
+    if (options.json && !options.follow) return printJson({ signIns: newest })
+    for (const one of newest) printLine(one, options)
+    if (!newest.length && !options.follow) print('Nobody has tried to sign in yet.')
+    if (options.follow) await follow(db, newest.at(-1)?.id, options)
+  })
+}
+
+async function show(db: Db, reference: string, options: Options): Promise<void> {
+  const read = readReference(reference)
+  if (!read) throw new CommandFailure(`«${plain(reference)}» is not a reference; they look like K7QF-2M9X.`, EXIT.wrong)
+  const found = await findSignIn(db, read)
+  if (!found) throw new CommandFailure(`No sign-in has the reference ${read}.`)
+  if (options.json) return printJson(found)
+  print(`${found.reference}  ${time(found.at)}  ${found.outcome}`)
+  const facts: [string, string | null][] = [
+    ['connection', found.connection],
+    ['from', found.address],
+    ['subject', found.subject],
+    ['user', found.userName],
+    ['code', found.code],
+    ['what happened', found.detail],
+    ['who can fix it', found.remedy],
+  ]
+  for (const [label, value] of facts) if (value) print(`  ${label.padEnd(14)} ${plain(value)}`)
+}
+
+/** Until the terminal says stop. */
+async function follow(db: Db, last: SignInId | undefined, options: Options): Promise<void> {
+  let after = last ?? ('' as SignInId)
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort())
+  while (!stop.signal.aborted) {
+    for (const one of await listSignIns(db, { limit: 500, after, refusedOnly: options.refused })) {
+      after = one.id
+      printLine(one, options)
+    }
+    await pause(FOLLOW_EVERY_MS, undefined, { signal: stop.signal }).catch(() => {})
+  }
+}
+
+function printLine(one: SignInLine, { json }: Options): void {
+  if (json) {
+    print(JSON.stringify(one))
+    return
+  }
+  const who = one.userName ?? one.subject ?? '-'
+  const why = one.code ? `  ${one.code}: ${one.detail ?? ''}` : ''
+  print(plain(`${time(one.at)}  ${one.reference}  ${one.outcome.padEnd(8)}  ${one.connection ?? '-'}  ${who}${why}`))
+}

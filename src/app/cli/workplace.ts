@@ -1,0 +1,47 @@
+// What a command works with: configuration, an open database at the newest schema, and somebody to name as the actor.
+
+import { userInfo } from 'node:os'
+import type { Actor } from '../../domain/events.ts'
+import { type Db, openDatabase } from '../../store/db.ts'
+import { migrateUp, pendingMigrations } from '../../store/migrations.ts'
+import { type Config, readConfig } from '../config.ts'
+import { CommandFailure } from './output.ts'
+
+export interface Workplace {
+  readonly config: Config
+  readonly db: Db
+  readonly actor: Actor
+  readonly now: Date
+}
+
+/** Opens, works, closes, whatever happens. */
+export async function atWork<Result>(work: (place: Workplace) => Promise<Result>): Promise<Result> {
+  const config = readConfig(process.env)
+  const db = openDatabase(config.database)
+  try {
+    await atNewestSchema(db)
+    return await work({ config, db, actor: { kind: 'operator', name: operatorName() }, now: new Date() })
+  } finally {
+    await db.close()
+  }
+}
+
+/** The embedded database is ours alone and follows by itself; a PostgreSQL may be shared, so somebody decides. */
+export async function atNewestSchema(db: Db): Promise<void> {
+  const pending = await pendingMigrations(db)
+  if (!pending.length) return
+  if (db.dialect === 'postgres') {
+    throw new CommandFailure(
+      `The database is behind by ${pending.length} migration${pending.length > 1 ? 's' : ''}. Run «gatehouse migrate» first.`,
+    )
+  }
+  await migrateUp(db)
+}
+
+function operatorName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `uid ${process.getuid?.() ?? 'unknown'}`
+  }
+}

@@ -1,0 +1,141 @@
+// Reads the environment, once. Every fault is reported, all together, each with the variable's name and what to write.
+// Secrets may come from a file (`X_FILE` instead of `X`). Switches that endanger begin with INSECURE_.
+
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import type { DatabaseLocation } from '../store/db.ts'
+
+export interface Config {
+  readonly production: boolean
+  readonly port: number
+  readonly listenAddress: string
+  readonly baseUrl: URL
+  readonly database: DatabaseLocation
+  readonly dataDir: string
+  /** Undefined outside production: one is made and kept in the data folder. */
+  readonly secretKey: string | undefined
+  /** Undefined outside production: a pair is made and kept in certs/. */
+  readonly spKeyFiles: { readonly key: string; readonly certificate: string } | undefined
+  readonly sessionHours: number
+  readonly clockSkewSeconds: number
+  readonly keepSignInsDays: number
+  readonly logLevel: string
+  /** Dangerous switches that are on, for the banner. */
+  readonly insecure: readonly string[]
+}
+
+export class ConfigFaults extends Error {
+  override readonly name = 'ConfigFaults'
+  readonly faults: readonly string[]
+  constructor(faults: readonly string[]) {
+    super(
+      `The configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}:\n${faults.map((fault) => `  ${fault}`).join('\n')}`,
+    )
+    this.faults = faults
+  }
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+const whole = (least: number, most: number, standard: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, `write a whole number from ${least} to ${most}`)
+    .transform(Number)
+    .refine((value) => value >= least && value <= most, `write a whole number from ${least} to ${most}`)
+    .default(standard)
+
+const shape = z.object({
+  NODE_ENV: z.string().optional(),
+  PORT: whole(1, 65535, 3000),
+  GATEHOUSE_LISTEN_ADDRESS: z.string().default('127.0.0.1'),
+  GATEHOUSE_BASE_URL: z.string().optional(),
+  GATEHOUSE_DATA_DIR: z.string().min(1).default('data'),
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'write postgres://user:password@host:port/database, or leave it out for SQLite')
+    .optional(),
+  GATEHOUSE_SECRET_KEY: z.string().min(32, 'write at least 32 characters; «openssl rand -base64 32» makes them').optional(),
+  GATEHOUSE_SP_KEY_FILE: z.string().min(1).optional(),
+  GATEHOUSE_SP_CERT_FILE: z.string().min(1).optional(),
+  GATEHOUSE_SESSION_HOURS: whole(1, 720, 8),
+  GATEHOUSE_CLOCK_SKEW_SECONDS: whole(0, 300, 60),
+  GATEHOUSE_KEEP_SIGN_INS_DAYS: whole(1, 3650, 90),
+  GATEHOUSE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  INSECURE_ALLOW_HTTP: z.enum(['true', 'false']).default('false'),
+})
+
+/** Variables that may be given as `<name>_FILE` instead. */
+const FROM_FILES = ['DATABASE_URL', 'GATEHOUSE_SECRET_KEY'] as const
+
+/** @throws ConfigFaults */
+export function readConfig(environment: Environment): Config {
+  const faults: string[] = []
+  const given = withFiles(environment, faults)
+  const parsed = shape.safeParse(given)
+  if (!parsed.success) {
+    faults.push(...parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`))
+    throw new ConfigFaults(faults)
+  }
+  const env = parsed.data
+  const production = env.NODE_ENV === 'production'
+  const baseUrl = readBaseUrl(env.GATEHOUSE_BASE_URL ?? `http://localhost:${env.PORT}`, faults)
+
+  const insecure = env.INSECURE_ALLOW_HTTP === 'true' ? ['INSECURE_ALLOW_HTTP'] : []
+  const { GATEHOUSE_SP_KEY_FILE: key, GATEHOUSE_SP_CERT_FILE: certificate } = env
+  if (Boolean(key) !== Boolean(certificate)) faults.push('GATEHOUSE_SP_KEY_FILE, GATEHOUSE_SP_CERT_FILE: give both or neither')
+  if (production) {
+    if (!env.GATEHOUSE_BASE_URL)
+      faults.push('GATEHOUSE_BASE_URL: is needed in production, as people’s browsers reach it: https://gate.example.com')
+    if (!env.GATEHOUSE_SECRET_KEY) faults.push('GATEHOUSE_SECRET_KEY: is needed in production; «openssl rand -base64 32» makes one')
+    if (!key || !certificate)
+      faults.push('GATEHOUSE_SP_KEY_FILE, GATEHOUSE_SP_CERT_FILE: are needed in production (certs/README.md tells how to make them)')
+    if (baseUrl && baseUrl.protocol !== 'https:' && !insecure.length)
+      faults.push('GATEHOUSE_BASE_URL: must be https in production (INSECURE_ALLOW_HTTP=true lets it pass)')
+  }
+  if (faults.length || !baseUrl) throw new ConfigFaults(faults)
+
+  const dataDir = resolve(env.GATEHOUSE_DATA_DIR)
+  return {
+    production,
+    port: env.PORT,
+    listenAddress: env.GATEHOUSE_LISTEN_ADDRESS,
+    baseUrl,
+    database: env.DATABASE_URL ? { postgres: env.DATABASE_URL } : { sqlite: resolve(dataDir, 'gatehouse.db') },
+    dataDir,
+    secretKey: env.GATEHOUSE_SECRET_KEY,
+    spKeyFiles: key && certificate ? { key: resolve(key), certificate: resolve(certificate) } : undefined,
+    sessionHours: env.GATEHOUSE_SESSION_HOURS,
+    clockSkewSeconds: env.GATEHOUSE_CLOCK_SKEW_SECONDS,
+    keepSignInsDays: env.GATEHOUSE_KEEP_SIGN_INS_DAYS,
+    logLevel: env.GATEHOUSE_LOG_LEVEL,
+    insecure,
+  }
+}
+
+/** An empty variable counts as one that is not there, as compose files and CI systems write it. */
+function withFiles(environment: Environment, faults: string[]): Record<string, string> {
+  const given: Record<string, string> = {}
+  for (const [name, value] of Object.entries(environment)) if (value !== undefined && value !== '') given[name] = value
+  for (const name of FROM_FILES) {
+    const file = given[`${name}_FILE`]
+    if (file === undefined) continue
+    if (given[name] !== undefined) faults.push(`${name}, ${name}_FILE: give one of them, not both`)
+    try {
+      given[name] = readFileSync(file, 'utf8').trim()
+    } catch (error) {
+      faults.push(`${name}_FILE: ${(error as Error).message}`)
+    }
+  }
+  return given
+}
+
+function readBaseUrl(text: string, faults: string[]): URL | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || !/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search || url.hash || url.username) {
+    faults.push(`GATEHOUSE_BASE_URL: «${text}» is not scheme, host and port alone, like https://gate.example.com`)
+    return undefined
+  }
+  return url
+}

@@ -1,0 +1,44 @@
+// The catalogue of audit events: every kind that can be written, each with what it means. Closed: a flow that has
+// something new to say adds a line here first.
+
+import type { SignInId, SourceId, TokenId, UserId } from './ids.ts'
+
+/** Who did it. Every write has one. */
+export type Actor =
+  | { readonly kind: 'connection'; readonly id: SourceId; readonly name: string }
+  | { readonly kind: 'operator'; readonly name: string }
+  | { readonly kind: 'user'; readonly id: UserId }
+  | { readonly kind: 'system'; readonly name: string }
+
+export const eventCatalogue = {
+  'user.created': 'A person was seen for the first time and got an account.',
+  'user.updated': 'A person’s profile changed.',
+  'user.deprovisioned': 'A person’s access ended: sessions closed, sign-ins refused from now on.',
+  'user.linked': 'A person was tied to a subject of a source.',
+  'session.opened': 'A person signed in.',
+  'session.ended': 'A session ended before its time.',
+  'policy.changed': 'A connection or an app was created or changed.',
+  'policy.removed': 'A connection or an app was taken out of use.',
+  'token.created': 'An API token was made.',
+  'token.revoked': 'An API token was withdrawn.',
+} as const
+
+export type EventKind = keyof typeof eventCatalogue
+
+/** An audit event as it is drafted; the store adds its id. */
+export interface AuditEvent {
+  readonly kind: EventKind
+  readonly at: Date
+  readonly actor: Actor
+  readonly user?: UserId
+  readonly source?: SourceId
+  readonly signIn?: SignInId
+  readonly token?: TokenId
+  /** Names and numbers, never secrets or assertions. */
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+/** `connection corp`, `operator ada`: for lists and tables. */
+export function actorName(actor: Actor): string {
+  return actor.kind === 'user' ? `user ${actor.id}` : `${actor.kind} ${actor.name}`
+}

@@ -1,0 +1,145 @@
+// The closed list of expected "no"s. A refusal is a value, never thrown: its code is for machines, its title and
+// sentence are bland and public, its detail is private and goes on the sign-in record alone.
+// Whatever concerns verification shares one sentence, so that the outside learns nothing from it.
+
+/** Who can put it right. */
+export type Remedy = 'person' | 'administrator' | 'identity-provider'
+
+interface RefusalKind {
+  /** The HTTP status a door answers with. */
+  readonly status: 400 | 403 | 413
+  readonly title: string
+  readonly sentence: string
+  readonly remedy: Remedy
+}
+
+const unverified = (remedy: Remedy, status: 400 | 403 | 413 = 403): RefusalKind => ({
+  status,
+  title: 'Sign-in could not be completed',
+  sentence: 'The answer from your identity provider could not be accepted.',
+  remedy,
+})
+
+const stale: RefusalKind = {
+  status: 403,
+  title: 'This sign-in has run out',
+  sentence: 'This sign-in was not finished in time, was finished already, or was begun in another browser. Please start again.',
+  remedy: 'person',
+}
+
+const kinds = {
+  // What was posted is not a SAML response at all.
+  'response.missing': unverified('identity-provider', 400),
+  'response.too-large': unverified('identity-provider', 413),
+  'response.not-base64': unverified('identity-provider', 400),
+  'response.not-xml': unverified('identity-provider', 400),
+  'response.not-saml': unverified('identity-provider', 400),
+  // It is one, but nothing vouches for it.
+  'signature.missing': unverified('identity-provider'),
+  'signature.invalid': unverified('identity-provider'),
+  'signature.algorithm': unverified('identity-provider'),
+  // Vouched for, but not for us, not now, or not again.
+  'assertion.malformed': unverified('identity-provider'),
+  'assertion.issuer': unverified('administrator'),
+  'assertion.audience': unverified('administrator'),
+  'assertion.destination': unverified('administrator'),
+  'assertion.recipient': unverified('administrator'),
+  'assertion.not-yet-valid': unverified('identity-provider'),
+  'assertion.expired': stale,
+  'assertion.replayed': stale,
+  'assertion.unsolicited': {
+    status: 403,
+    title: 'Please start from the app',
+    sentence: 'This connection does not accept sign-ins that begin at the identity provider. Please open the app and sign in from there.',
+    remedy: 'person',
+  },
+  'request.unknown': stale,
+  'request.other-browser': stale,
+  // The identity provider itself said no (SAML core 2.0, section 3.2.2.2).
+  'idp.authentication-failed': {
+    status: 403,
+    title: 'Your identity provider did not sign you in',
+    sentence: 'It could not confirm who you are. Check your user name and password there and try again.',
+    remedy: 'person',
+  },
+  'idp.denied': {
+    status: 403,
+    title: 'Your identity provider did not sign you in',
+    sentence: 'It answered that you may not use this application. Its administrator can grant you access.',
+    remedy: 'identity-provider',
+  },
+  'idp.no-passive': {
+    status: 403,
+    title: 'Your identity provider needs to see you first',
+    sentence: 'It could not sign you in without asking you something. Please start again.',
+    remedy: 'person',
+  },
+  'idp.other': {
+    status: 403,
+    title: 'Your identity provider did not sign you in',
+    sentence: 'It reported a problem of its own or did not understand our request.',
+    remedy: 'identity-provider',
+  },
+  // We know what was said; the policy says no.
+  'subject.missing': unverified('identity-provider'),
+  'subject.transient': {
+    status: 403,
+    title: 'Sign-in could not be completed',
+    sentence: 'Your identity provider sent a name for you that changes every time, so we cannot recognise you.',
+    remedy: 'administrator',
+  },
+  'attribute.missing': {
+    status: 403,
+    title: 'Something about you is missing',
+    sentence: 'Your identity provider did not send everything that is needed to give you access.',
+    remedy: 'identity-provider',
+  },
+  'attribute.value': {
+    status: 403,
+    title: 'Something about you cannot be used',
+    sentence: 'Your identity provider sent a value about you that cannot be used here.',
+    remedy: 'administrator',
+  },
+  'jit.create-off': {
+    status: 403,
+    title: 'You do not have an account here yet',
+    sentence: 'Your identity provider knows you, but nobody has set up an account for you here.',
+    remedy: 'administrator',
+  },
+  'match.unlinked': {
+    status: 403,
+    title: 'An account with your name exists already',
+    sentence: 'It is not connected with this way of signing in, and it is not joined by itself. An administrator can look into it.',
+    remedy: 'administrator',
+  },
+  'user.deprovisioned': {
+    status: 403,
+    title: 'Your access has ended',
+    sentence:
+      'Your account here has been closed, so signing in does not open it again. If you think this is a mistake, ask your administrator.',
+    remedy: 'administrator',
+  },
+} as const satisfies Record<string, RefusalKind>
+
+export type RefusalCode = keyof typeof kinds
+
+export interface Refusal {
+  readonly refused: true
+  readonly code: RefusalCode
+  /** For administrators only: what was expected and what came. */
+  readonly detail: string
+}
+
+export function refuse(code: RefusalCode, detail: string): Refusal {
+  return { refused: true, code, detail }
+}
+
+export function isRefusal(outcome: unknown): outcome is Refusal {
+  return typeof outcome === 'object' && outcome !== null && (outcome as Refusal).refused === true
+}
+
+export function kindOf(code: RefusalCode): RefusalKind {
+  return kinds[code]
+}
+
+export const refusalCodes = Object.keys(kinds) as RefusalCode[]

@@ -1,0 +1,158 @@
+// Lets somebody in on a verified assertion, or says why not. One transaction: claim the assertion, take the request it
+// answers, look up, decide, commit, open the session, record the attempt. A refusal commits its claim and its record
+// and nothing else.
+
+import type { VerifiedAssertion } from '../domain/assertion.ts'
+import { decide, type Prepared, prepare } from '../domain/decide.ts'
+import type { Actor } from '../domain/events.ts'
+import type { SignInId, UserId } from '../domain/ids.ts'
+import type { SourceRecord } from '../domain/model.ts'
+import type { Connection, Policy } from '../domain/policy.ts'
+import { isRefusal, kindOf, type Refusal, refuse } from '../domain/refusals.ts'
+import type {
+  Assertions,
+  Mint,
+  Session,
+  Sessions,
+  SignIn,
+  SignInRequest,
+  SignInRequests,
+  SignIns,
+  Transactions,
+  Tx,
+  Users,
+} from './ports.ts'
+import { hashSecret } from './secrets.ts'
+
+export type AcceptAssertionPorts = Transactions & {
+  users: Users
+  requests: SignInRequests
+  assertions: Assertions
+  sessions: Sessions
+  signIns: SignIns
+  mint: Mint
+}
+
+export interface Arrival {
+  readonly assertion: VerifiedAssertion
+  readonly connection: Connection
+  readonly policy: Policy
+  /** The secret in this browser's cookie for a request, where it holds one. */
+  readonly browserSecret: (requestId: string) => string | undefined
+  /** The host that gets the session's first key. */
+  readonly host: string
+  readonly address: string
+  readonly sessionHours: number
+  readonly now: Date
+}
+
+export interface Accepted {
+  readonly reference: string
+  readonly session: Session
+  /** For the host's cookie. */
+  readonly secret: string
+  /** What the answered request was for; undefined when the identity provider began. */
+  readonly request: SignInRequest | undefined
+}
+
+export interface Refused {
+  readonly refusal: Refusal
+  readonly reference: string
+}
+
+export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arrival): Promise<Accepted | Refused> {
+  const { assertion, connection, now } = arrival
+  const id: SignInId = ports.mint.id('sgn', now)
+  const reference = ports.mint.reference()
+  const attempt = {
+    id,
+    reference,
+    at: now,
+    connection: { id: connection.id, name: connection.name },
+    ...(assertion.nameId ? { subject: assertion.nameId.value } : {}),
+    address: arrival.address,
+  } satisfies Partial<SignIn>
+
+  const prepared = prepareArrival(arrival)
+
+  return ports.inTransaction(async (tx) => {
+    const no = async (refusal: Refusal, user?: UserId): Promise<Refused> => {
+      const { code, detail } = refusal
+      const about = user ? { user } : {}
+      await ports.signIns.record(tx, { ...attempt, ...about, outcome: 'refused', code, detail, remedy: kindOf(code).remedy })
+      return { refusal, reference }
+    }
+
+    // Gather.
+    const claim = { connection: connection.id, id: assertion.id, expiresAt: assertion.replayableUntil }
+    if (!(await ports.assertions.claim(tx, claim))) return no(refuse('assertion.replayed', `assertion ${assertion.id} was used before`))
+    const request = await takeRequest(ports, tx, arrival)
+    if (isRefusal(request)) return no(request)
+    if (isRefusal(prepared)) return no(prepared)
+    const known = await ports.users.lookUp(tx, prepared)
+
+    // Decide.
+    const { outcome } = decide(prepared, known, arrival.policy.sources, ports.mint.id('usr', now))
+    if (isRefusal(outcome)) return no(outcome, known.linked?.id)
+
+    // Commit.
+    const actor: Actor = { kind: 'connection', id: connection.id, name: connection.name }
+    await ports.users.commit(tx, outcome, { actor, now, signIn: id })
+    const session = newSession(ports.mint, arrival, outcome.user.id, id)
+    const secret = ports.mint.secret()
+    await ports.sessions.open(tx, session)
+    await ports.sessions.addKey(tx, { secretHash: hashSecret(secret), session: session.id, host: arrival.host })
+    await ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id })
+    return { reference, session, secret, request }
+  })
+}
+
+function prepareArrival({ assertion, connection, policy, now }: Arrival): Prepared | Refusal {
+  const source = policy.sources.get(connection.id)
+  if (!source) throw new Error(`connection ${connection.name} is in force but its source is not`)
+  const said: SourceRecord = {
+    source: connection.id,
+    ...(assertion.nameId ? { nameId: assertion.nameId } : {}),
+    attributes: assertion.attributes,
+    aliases: assertion.aliases,
+    observedAt: now,
+  }
+  return prepare(said, source)
+}
+
+/** The request this assertion answers, used up; undefined where the identity provider may begin and did. */
+async function takeRequest(
+  ports: { requests: SignInRequests },
+  tx: Tx,
+  { assertion, connection, browserSecret, now }: Arrival,
+): Promise<SignInRequest | undefined | Refusal> {
+  const id = assertion.inResponseTo
+  if (id === undefined) {
+    if (connection.idpInitiated) return undefined
+    return refuse('assertion.unsolicited', `nobody asked for it, and connection ${connection.name} has idpInitiated: false`)
+  }
+  const secret = browserSecret(id)
+  if (secret !== undefined) {
+    const request = await ports.requests.take(tx, { id, connection: connection.id, browserHash: hashSecret(secret), now })
+    if (request) return request
+  }
+  return (await ports.requests.isOpen(tx, id, connection.id, now))
+    ? refuse('request.other-browser', `request ${id} was begun by another browser, or this one sent no cookie for it`)
+    : refuse('request.unknown', `request ${id} is not open at connection ${connection.name}: never made, used, or run out`)
+}
+
+/** Ends when ours would, or earlier where the identity provider says so. */
+function newSession(mint: Mint, { assertion, connection, sessionHours, now }: Arrival, user: UserId, signIn: SignInId): Session {
+  const ours = now.getTime() + sessionHours * 3_600_000
+  const theirs = assertion.sessionNotOnOrAfter?.getTime() ?? Number.POSITIVE_INFINITY
+  return {
+    id: mint.id('ses', now),
+    user,
+    connection: connection.id,
+    signIn,
+    ...(assertion.nameId ? { nameId: assertion.nameId } : {}),
+    ...(assertion.sessionIndex ? { sessionIndex: assertion.sessionIndex } : {}),
+    openedAt: now,
+    expiresAt: new Date(Math.min(ours, theirs)),
+  }
+}

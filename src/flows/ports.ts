@@ -1,0 +1,194 @@
+// What the flows need of the world, in the domain's words. store/ and the doors satisfy these; nothing here knows how.
+// Whatever writes takes a Tx, so that a flow cannot write outside the transaction it owns.
+
+import type { Known, Prepared } from '../domain/decide.ts'
+import type { Actor, AuditEvent } from '../domain/events.ts'
+import type { Id, SessionId, SignInId, SourceId, TokenId, UserId } from '../domain/ids.ts'
+import type { AttributeChange } from '../domain/mastery.ts'
+import type { NameId, RecordOnFile, User } from '../domain/model.ts'
+import type { DocumentInForce, DocumentKind, IdentityProvider, PolicyDocument } from '../domain/policy.ts'
+import type { RefusalCode, Remedy } from '../domain/refusals.ts'
+
+declare const open: unique symbol
+/** An open transaction. Only `inTransaction` hands one out. */
+export interface Tx {
+  readonly [open]: true
+}
+
+export interface Transactions {
+  /**
+   * Commits what `work` wrote when it returns, nothing when it throws. `work` is called again, from the start, when it
+   * lost a race with another transaction; so it must do nothing that a rollback does not undo.
+   */
+  inTransaction<Result>(work: (tx: Tx) => Promise<Result>): Promise<Result>
+}
+
+/** Ids and secrets; app/ gives the machine's entropy. */
+export interface Mint {
+  id<Prefix extends string>(prefix: Prefix, now: Date): Id<Prefix>
+  reference(): string
+  /** 256 bits, base64url. */
+  secret(): string
+}
+
+/** The transaction has lost sight of the database; the same request may succeed a little later. */
+export class StoreUnavailable extends Error {
+  override readonly name = 'StoreUnavailable'
+}
+
+// --- users ---------------------------------------------------------------------------------------------------------
+
+/** A change of one user, as `commit` writes it. */
+export type UserCommit =
+  | {
+      readonly kind: 'create' | 'update' | 'unchanged'
+      readonly user: User
+      readonly attributes: readonly AttributeChange[]
+      readonly record: RecordOnFile
+      readonly link: boolean
+      readonly profileMoved: boolean
+    }
+  | { readonly kind: 'deprovision'; readonly user: User; readonly reason: string }
+
+export interface CommitContext {
+  readonly actor: Actor
+  readonly now: Date
+  readonly signIn?: SignInId
+}
+
+export interface Users {
+  /** The linked user with its records, and whoever holds the record's unique values. Holds the user's row until the end. */
+  lookUp(tx: Tx, prepared: Prepared): Promise<Known>
+  /** By id, for a change; holds the row until the end. */
+  take(tx: Tx, id: UserId): Promise<User | undefined>
+  /** The only way a user changes: user, link, record and audit events together. */
+  commit(tx: Tx, change: UserCommit, context: CommitContext): Promise<void>
+}
+
+export interface Audit {
+  write(tx: Tx, events: readonly AuditEvent[]): Promise<void>
+}
+
+// --- signing in ----------------------------------------------------------------------------------------------------
+
+/** An AuthnRequest that was sent and not yet answered. */
+export interface SignInRequest {
+  /** The AuthnRequest's ID. */
+  readonly id: string
+  readonly connection: SourceId
+  /** Of the secret in the cookie of the browser that began. */
+  readonly browserHash: string
+  readonly returnTo: string
+  /** Of the secret in the app's entry cookie, where an app sent the person. */
+  readonly entryHash?: string
+  readonly expiresAt: Date
+}
+
+export interface SignInRequests {
+  keep(tx: Tx, request: SignInRequest): Promise<void>
+  /** Takes the one that fits in every respect and has not run out; a second call finds nothing. */
+  take(tx: Tx, fits: { id: string; connection: SourceId; browserHash: string; now: Date }): Promise<SignInRequest | undefined>
+  /** Whether such a request is open, whoever began it. */
+  isOpen(tx: Tx, id: string, connection: SourceId, now: Date): Promise<boolean>
+}
+
+export interface Assertions {
+  /** False when this connection's assertion was claimed before, on any node. */
+  claim(tx: Tx, assertion: { connection: SourceId; id: string; expiresAt: Date }): Promise<boolean>
+}
+
+/** One attempt to sign in, and what became of it. */
+export interface SignIn {
+  readonly id: SignInId
+  readonly reference: string
+  readonly at: Date
+  readonly connection?: { readonly id: SourceId; readonly name: string }
+  readonly outcome: 'accepted' | 'refused'
+  readonly code?: RefusalCode
+  readonly detail?: string
+  readonly remedy?: Remedy
+  readonly user?: UserId
+  /** Whom the source meant, as far as that was verified. */
+  readonly subject?: string
+  /** The peer's network address. */
+  readonly address: string
+}
+
+export interface SignIns {
+  record(tx: Tx, signIn: SignIn): Promise<void>
+}
+
+// --- sessions ------------------------------------------------------------------------------------------------------
+
+export interface Session {
+  readonly id: SessionId
+  readonly user: UserId
+  readonly connection: SourceId
+  readonly signIn: SignInId
+  readonly nameId?: NameId
+  readonly sessionIndex?: string
+  readonly openedAt: Date
+  readonly expiresAt: Date
+}
+
+/** One host's key to a session. The secret is in that host's cookie and nowhere else. */
+export interface SessionKey {
+  readonly secretHash: string
+  readonly session: SessionId
+  readonly host: string
+}
+
+/** A key to be fetched once, by the app's host, for the browser that the app had sent. */
+export interface Ticket {
+  readonly secretHash: string
+  readonly session: SessionId
+  readonly host: string
+  readonly entryHash: string
+  readonly returnTo: string
+  readonly sessionExpiresAt: Date
+  readonly expiresAt: Date
+}
+
+export interface Sessions {
+  open(tx: Tx, session: Session): Promise<void>
+  addKey(tx: Tx, key: SessionKey): Promise<void>
+  /** How many were open. Ended means gone for every host and every node with the commit. */
+  end(tx: Tx, which: { readonly session: SessionId } | { readonly user: UserId }): Promise<number>
+  keepTicket(tx: Tx, ticket: Ticket): Promise<void>
+  takeTicket(tx: Tx, fits: { secretHash: string; host: string; entryHash: string; now: Date }): Promise<Ticket | undefined>
+}
+
+// --- policy and tokens ---------------------------------------------------------------------------------------------
+
+export interface PolicyDocuments {
+  /** All that is in force, for a change; nobody else changes policy until the end. */
+  takeAll(tx: Tx): Promise<readonly DocumentInForce[]>
+  /** A new version of the document; the source of a connection is made with the first one. */
+  put(tx: Tx, document: PolicyDocument, by: { actor: Actor; now: Date; source: SourceId }): Promise<void>
+  /** Takes it out of force; its versions and its source stay. */
+  remove(tx: Tx, which: { kind: DocumentKind; name: string }, by: { actor: Actor; now: Date }): Promise<void>
+}
+
+export interface MetadataReader {
+  /** Fetches and reads an identity provider's metadata; the string says in plain words why it cannot. */
+  read(where: { file: string } | { url: string } | { xml: string }): Promise<{ idp: IdentityProvider; xml: string } | string>
+}
+
+export interface ApiToken {
+  readonly id: TokenId
+  readonly name: string
+  readonly secretHash: string
+  readonly createdAt: Date
+  readonly expiresAt: Date
+}
+
+export interface ApiTokens {
+  keep(tx: Tx, token: ApiToken): Promise<void>
+  /** False when there is no such token in force. */
+  revoke(tx: Tx, id: TokenId, now: Date): Promise<boolean>
+}
+
+export interface Leftovers {
+  /** Deletes what has run out: requests, tickets, claims, sessions, and sign-ins older than `signInsBefore`. */
+  sweep(tx: Tx, now: Date, signInsBefore: Date): Promise<number>
+}

@@ -1,0 +1,84 @@
+// GET /sign-in and /sign-in/{connection}: begins a sign-in at an identity provider, or sends whoever has a session on.
+
+import { type Request, type Response, Router } from 'express'
+import type { Connection } from '../../domain/policy.ts'
+import { REQUEST_MINUTES, type StartedSignIn } from '../../flows/start-sign-in.ts'
+import type { CookieJar } from '../cookies.ts'
+import { redirect, sendPage } from '../pages.ts'
+import { notFound, type Problem, sendProblem } from '../problem.ts'
+import { type ReturnDeps, readReturnTo, wayBack } from '../return.ts'
+import type { FindVisit } from '../session.ts'
+import type { ServiceProvider } from './service-provider.ts'
+
+export interface SignInDeps extends ReturnDeps {
+  readonly visit: FindVisit
+  readonly serviceProvider: ServiceProvider
+  readonly cookies: CookieJar
+  readonly start: (ask: { connection: Connection; returnTo: URL; entryHash?: string; now: Date }) => Promise<StartedSignIn>
+}
+
+export function signInRoutes(deps: SignInDeps): Router {
+  const router = Router()
+  router.get('/sign-in', (request, response) => signIn(deps, request, response))
+  router.get('/sign-in/:connection', (request, response) => signInAt(deps, request, response))
+  return router
+}
+
+const badReturn: Problem = {
+  status: 400,
+  title: 'This link leads elsewhere',
+  sentence: 'return_to is neither a page of Gatehouse nor of an app behind it, so nobody is sent there.',
+  code: 'bad-return-to',
+}
+
+async function signIn(deps: SignInDeps, request: Request, response: Response): Promise<void> {
+  const { policy, session } = await deps.visit(request, deps.baseUrl.host)
+  const returnTo = readReturnTo(request.query.return_to, policy, deps.baseUrl)
+  if (!returnTo) return sendProblem(request, response, badReturn)
+  const entryHash = readEntryHash(request)
+  if (session) return redirect(request, response, await wayBack(deps, { session, returnTo, entryHash }))
+  const connections = [...policy.connections.values()]
+  const [only, ...others] = connections
+  if (!only) {
+    return sendProblem(request, response, {
+      status: 503,
+      title: 'Nobody can sign in yet',
+      sentence: 'No identity provider has been connected. An administrator connects one with «gatehouse apply».',
+      code: 'no-connection',
+    })
+  }
+  if (!others.length) return begin(deps, request, response, only, returnTo, entryHash)
+  const query = new URLSearchParams({ return_to: returnTo.href, ...(entryHash ? { entry: entryHash } : {}) })
+  const choices = connections.map(({ name }) => ({ name, href: `/sign-in/${name}?${query}` }))
+  await sendPage(request, response, 200, 'sign-in', { choices })
+}
+
+async function signInAt(deps: SignInDeps, request: Request, response: Response): Promise<void> {
+  const { policy } = await deps.visit(request, deps.baseUrl.host)
+  const connection = policy.connections.get(String(request.params.connection))
+  if (!connection) return sendProblem(request, response, notFound)
+  const returnTo = readReturnTo(request.query.return_to, policy, deps.baseUrl)
+  if (!returnTo) return sendProblem(request, response, badReturn)
+  await begin(deps, request, response, connection, returnTo, readEntryHash(request))
+}
+
+async function begin(
+  deps: SignInDeps,
+  request: Request,
+  response: Response,
+  connection: Connection,
+  returnTo: URL,
+  entryHash: string | undefined,
+): Promise<void> {
+  const ask = { connection, returnTo, ...(entryHash ? { entryHash } : {}), now: deps.clock() }
+  const { requestId, browserSecret } = await deps.start(ask)
+  const path = new URL(deps.serviceProvider.acs(connection.name)).pathname
+  deps.cookies.setRequest(response, { id: requestId, secret: browserSecret, path, minutes: REQUEST_MINUTES })
+  redirect(request, response, await deps.serviceProvider.requestUrl(connection, requestId))
+}
+
+/** The hash of an app's entry cookie, as the gate wrote it into the address. Anything else counts as none. */
+function readEntryHash(request: Request): string | undefined {
+  const { entry } = request.query
+  return typeof entry === 'string' && /^[\w-]{43}$/.test(entry) ? entry : undefined
+}

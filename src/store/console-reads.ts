@@ -1,0 +1,153 @@
+// What people look at: users, sign-ins, audit events. Reads only, shaped for lists and pages.
+
+import { foldKey } from '../domain/attributes.ts'
+import type { SignInId, UserId } from '../domain/ids.ts'
+import type { LifecycleState } from '../domain/lifecycle.ts'
+import type { Profile } from '../domain/model.ts'
+import { type Db, fromJson, toDate } from './db.ts'
+import { toProfile } from './users.ts'
+
+export interface UserLine {
+  readonly id: UserId
+  readonly userName: string
+  readonly state: LifecycleState
+  readonly createdAt: Date
+  readonly updatedAt: Date
+}
+
+export interface UserPage extends UserLine {
+  readonly stateSince: Date
+  readonly stateReason: string | null
+  readonly profile: Profile
+  readonly links: readonly { readonly source: string; readonly externalId: string; readonly linkedAt: Date }[]
+  readonly sessions: number
+  readonly events: readonly { readonly at: Date; readonly kind: string; readonly actor: string; readonly details: unknown }[]
+}
+
+export interface SignInLine {
+  readonly id: SignInId
+  readonly reference: string
+  readonly at: Date
+  readonly connection: string | null
+  readonly outcome: 'accepted' | 'refused'
+  readonly code: string | null
+  readonly detail: string | null
+  readonly remedy: string | null
+  readonly user: UserId | null
+  readonly userName: string | null
+  readonly subject: string | null
+  readonly address: string
+}
+
+interface UserRow {
+  id: UserId
+  user_name: string
+  state: LifecycleState
+  created_at: unknown
+  updated_at: unknown
+  state_since: unknown
+  state_reason: string | null
+  profile: unknown
+}
+
+interface SignInRow extends Omit<SignInLine, 'at' | 'user' | 'userName'> {
+  at: unknown
+  user_id: UserId | null
+  user_name: string | null
+}
+
+export async function listUsers(
+  db: Db,
+  { state, search, limit }: { state?: LifecycleState | undefined; search?: string | undefined; limit: number },
+): Promise<readonly UserLine[]> {
+  const rows: UserRow[] = await db.read((knex) => {
+    const query = knex('users').orderBy('user_name_key').limit(limit)
+    if (state) query.where({ state })
+    if (search) query.whereRaw(`user_name_key like ? escape '\\'`, [`%${foldKey(search).replace(/[\\%_]/g, '\\$&')}%`])
+    return query.select()
+  })
+  return rows.map(toLine)
+}
+
+/** By id or by user name, in any letter case. */
+export async function findUser(db: Db, who: string): Promise<UserPage | undefined> {
+  return db.read(async (knex) => {
+    const row: UserRow | undefined = await knex('users')
+      .where({ id: who })
+      .orWhere({ user_name_key: foldKey(who) })
+      .first()
+    if (!row) return undefined
+    const links = await knex('links')
+      .join('sources', 'sources.id', 'links.source_id')
+      .where({ user_id: row.id })
+      .select('sources.name', 'external_id', 'linked_at')
+    const [open] = await knex('sessions').where({ user_id: row.id }).count({ count: '*' })
+    const events = await knex('audit_events').where({ user_id: row.id }).orderBy('id', 'desc').limit(20)
+    return {
+      ...toLine(row),
+      stateSince: toDate(row.state_since),
+      stateReason: row.state_reason,
+      profile: toProfile(row.profile),
+      links: links.map((link) => ({ source: link.name, externalId: link.external_id, linkedAt: toDate(link.linked_at) })),
+      sessions: Number(open?.count ?? 0),
+      events: events.map((event) => ({
+        at: toDate(event.at),
+        kind: event.kind,
+        actor: `${event.actor_kind} ${event.actor_name}`,
+        details: fromJson(event.details),
+      })),
+    }
+  })
+}
+
+/** Newest first. `after` is for following: only what came later than that sign-in, oldest first. */
+export async function listSignIns(
+  db: Db,
+  { limit, after, refusedOnly }: { limit: number; after?: SignInId | undefined; refusedOnly?: boolean | undefined },
+): Promise<readonly SignInLine[]> {
+  const rows: SignInRow[] = await db.read((knex) => {
+    const query = signInQuery(knex).limit(limit)
+    if (refusedOnly) query.where({ outcome: 'refused' })
+    if (after === undefined) query.orderBy('sign_ins.id', 'desc')
+    else query.where('sign_ins.id', '>', after).orderBy('sign_ins.id')
+    return query
+  })
+  return rows.map(toSignIn)
+}
+
+export async function findSignIn(db: Db, reference: string): Promise<SignInLine | undefined> {
+  const row: SignInRow | undefined = await db.read((knex) => signInQuery(knex).where({ reference }).first())
+  return row && toSignIn(row)
+}
+
+/** source id -> name, for provenance. */
+export async function sourceNames(db: Db): Promise<ReadonlyMap<string, string>> {
+  const rows: { id: string; name: string }[] = await db.read((knex) => knex('sources').select('id', 'name'))
+  return new Map(rows.map((row) => [row.id, row.name]))
+}
+
+function signInQuery(knex: import('knex').Knex) {
+  return knex('sign_ins').leftJoin('users', 'users.id', 'sign_ins.user_id').select('sign_ins.*', 'users.user_name')
+}
+
+function toLine(row: UserRow): UserLine {
+  return { id: row.id, userName: row.user_name, state: row.state, createdAt: toDate(row.created_at), updatedAt: toDate(row.updated_at) }
+}
+
+function toSignIn(row: SignInRow): SignInLine {
+  const { id, reference, connection, outcome, code, detail, remedy, subject, address } = row
+  return {
+    id,
+    reference,
+    at: toDate(row.at),
+    connection,
+    outcome,
+    code,
+    detail,
+    remedy,
+    user: row.user_id,
+    userName: row.user_name,
+    subject,
+    address,
+  }
+}

@@ -1,0 +1,133 @@
+// Opens the database and owns its transactions. SQLite (one writing connection, a few reading ones, WAL) or PostgreSQL.
+// Turns what drivers throw into what flows understand: a lost race is tried again, a lost database is StoreUnavailable.
+
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import knex, { type Knex } from 'knex'
+import SqliteTransaction from 'knex/lib/dialects/sqlite3/execution/sqlite-transaction.js'
+import Sqlite3Client from 'knex/lib/dialects/sqlite3/index.js'
+import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
+
+export type DatabaseLocation = { readonly sqlite: string } | { readonly postgres: string }
+
+export interface Db extends Transactions {
+  readonly dialect: 'sqlite' | 'postgres'
+  /** For looking only: outside any transaction, what is committed at this moment. */
+  read<Result>(look: (knex: Knex) => Promise<Result>): Promise<Result>
+  /** For migrations and tests; everything else goes through `read` and `inTransaction`. */
+  readonly writer: Knex
+  close(): Promise<void>
+}
+
+/** How long one waits for another writer, or for a connection, before the database counts as unavailable. */
+const PATIENCE_MS = 5_000
+const MOST_ATTEMPTS = 4
+
+export function openDatabase(location: DatabaseLocation): Db {
+  const { writer, reader } = 'sqlite' in location ? openSqlite(location.sqlite) : openPostgres(location.postgres)
+  return {
+    dialect: 'sqlite' in location ? 'sqlite' : 'postgres',
+    writer,
+    read: (look) => translated(() => look(reader)),
+    inTransaction: (work) => retried(() => translated(() => writer.transaction((trx) => work(trx as unknown as Tx)))),
+    async close() {
+      await writer.destroy()
+      if (reader !== writer) await reader.destroy()
+    },
+  }
+}
+
+/** The knex transaction behind a Tx. For store/ alone. */
+export function inside(tx: Tx): Knex.Transaction {
+  return tx as unknown as Knex.Transaction
+}
+
+function openPostgres(connectionString: string) {
+  const both = knex({
+    client: 'pg',
+    connection: { connectionString, application_name: 'gatehouse', connectionTimeoutMillis: PATIENCE_MS, keepAlive: true },
+    pool: { min: 0, max: 10 },
+    acquireConnectionTimeout: PATIENCE_MS,
+  })
+  return { writer: both, reader: both }
+}
+
+function openSqlite(filename: string) {
+  mkdirSync(dirname(filename), { recursive: true, mode: 0o700 })
+  const open = (most: number) =>
+    knex({
+      client: ImmediateSqlite as unknown as typeof Knex.Client,
+      connection: { filename },
+      useNullAsDefault: true,
+      pool: {
+        min: 1,
+        max: most,
+        afterCreate: (connection: { exec(sql: string, done: (error: Error | null) => void): void }, done: (error: Error | null) => void) =>
+          connection.exec(
+            `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;`,
+            done,
+          ),
+      },
+      acquireConnectionTimeout: PATIENCE_MS * 2,
+    })
+  // SQLite has one writer anyway; queueing for it here beats being refused by it.
+  return { writer: open(1), reader: open(2) }
+}
+
+/** Takes the write lock at BEGIN. A deferred transaction that reads first and then writes is refused without waiting. */
+class ImmediateTransaction extends SqliteTransaction {
+  begin(connection: unknown) {
+    return this.query(connection, 'begin immediate;')
+  }
+}
+
+class ImmediateSqlite extends Sqlite3Client {
+  override transaction(...args: unknown[]) {
+    return new ImmediateTransaction(this, ...args)
+  }
+}
+
+/** Another transaction was first: look again, with its result in view. */
+async function retried<Result>(attempt: () => Promise<Result>): Promise<Result> {
+  for (let count = 1; ; count++) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (count === MOST_ATTEMPTS || !lostRace(error)) throw error
+    }
+  }
+}
+
+async function translated<Result>(attempt: () => Promise<Result>): Promise<Result> {
+  try {
+    return await attempt()
+  } catch (error) {
+    if (isUnavailable(error)) throw new StoreUnavailable('the database cannot be reached', { cause: error })
+    throw error
+  }
+}
+
+/** PostgreSQL: unique_violation, serialization_failure, deadlock_detected. SQLite: a unique or primary key. */
+function lostRace(error: unknown): boolean {
+  const { code, message } = error as { code?: string; message?: string }
+  if (code === 'SQLITE_CONSTRAINT') return /UNIQUE constraint/.test(message ?? '')
+  return code === '23505' || code === '40001' || code === '40P01'
+}
+
+function isUnavailable(error: unknown): boolean {
+  const { code, message, name } = error as { code?: string; message?: string; name?: string }
+  if (name === 'KnexTimeoutError') return true
+  if (code && /^(ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOST|ENETUNREACH|08|57P|53)/.test(code)) return true
+  if (code && /^SQLITE_(BUSY|LOCKED|CANTOPEN|IOERR|FULL|READONLY|NOTADB|CORRUPT)/.test(code)) return true
+  return /Connection terminated|Client has encountered a connection error|timeout expired/.test(message ?? '')
+}
+
+/** A JSON column as PostgreSQL (parsed) and SQLite (text) hand it over. Dates inside stay text. */
+export function fromJson<Value>(column: unknown): Value {
+  return (typeof column === 'string' ? JSON.parse(column) : column) as Value
+}
+
+/** A timestamp column as PostgreSQL (Date) and SQLite (milliseconds) hand it over. */
+export function toDate(column: unknown): Date {
+  return column instanceof Date ? column : new Date(column as number)
+}

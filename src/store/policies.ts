@@ -1,0 +1,111 @@
+// Keeps policy: every version of every document, never changed once written. The revision counts changes of the whole,
+// so that any node can tell with one number whether what it compiled still stands.
+
+import type { Knex } from 'knex'
+import type { SourceId } from '../domain/ids.ts'
+import { compilePolicy, type DocumentInForce, type DocumentKind, type Policy, type PolicyDocument } from '../domain/policy.ts'
+import type { PolicyDocuments, Tx } from '../flows/ports.ts'
+import { writeAudit } from './audit.ts'
+import { type Db, fromJson, inside } from './db.ts'
+
+interface DocumentRow {
+  kind: DocumentKind
+  name: string
+  version: number
+  source_id: SourceId | null
+  document: unknown
+}
+
+export const documents: PolicyDocuments = {
+  async takeAll(tx) {
+    // Whoever raises the revision first makes the others wait for the row.
+    await inside(tx)('policy_revision').update({ revision: inside(tx).ref('revision') })
+    return inForce(inside(tx))
+  },
+
+  async put(tx, document, { actor, now, source }) {
+    const { kind, name } = document
+    const version = await nextVersion(tx, kind, name)
+    const sourceId = kind === 'connection' ? await sourceNamed(tx, name, source) : null
+    await inside(tx)('policy_documents').insert({
+      kind,
+      name,
+      version,
+      source_id: sourceId,
+      document: JSON.stringify(document),
+      created_at: now,
+    })
+    await raiseRevision(tx)
+    await writeAudit(tx, [
+      { kind: 'policy.changed', at: now, actor, ...(sourceId ? { source: sourceId } : {}), details: { document: kind, name, version } },
+    ])
+  },
+
+  async remove(tx, { kind, name }, { actor, now }) {
+    const version = await nextVersion(tx, kind, name)
+    await inside(tx)('policy_documents').insert({ kind, name, version, source_id: null, document: null, created_at: now })
+    await raiseRevision(tx)
+    await writeAudit(tx, [{ kind: 'policy.removed', at: now, actor, details: { document: kind, name, version } }])
+  },
+}
+
+/** Reads what is in force; compiles it again only when the revision has moved. */
+export interface PolicyReader {
+  /** Asks the database for the revision first: true at the moment of the answer. */
+  inForce(): Promise<Policy>
+  /** For a caller who has just read the revision together with something else. */
+  at(revision: number): Promise<Policy>
+}
+
+export function policyReader(db: Db): PolicyReader {
+  let compiled: Policy | undefined
+  // The revision first: should the documents be newer than that, the next question only loads them once more.
+  const load = async (): Promise<Policy> => {
+    const fresh = await db.read(async (knex) => compilePolicy(await revisionOf(knex), await inForce(knex)))
+    compiled = fresh
+    return fresh
+  }
+  const at = async (revision: number) => (compiled && compiled.revision >= revision ? compiled : load())
+  return { at, inForce: async () => at(await db.read(revisionOf)) }
+}
+
+/** The documents as they were applied, for `export`. */
+export function documentsInForce(db: Db): Promise<readonly DocumentInForce[]> {
+  return db.read(inForce)
+}
+
+async function revisionOf(knex: Knex): Promise<number> {
+  const row: { revision: number } | undefined = await knex('policy_revision').first('revision')
+  if (!row) throw new Error('the policy_revision row is missing')
+  return row.revision
+}
+
+async function inForce(knex: Knex): Promise<readonly DocumentInForce[]> {
+  const newest = knex('policy_documents').select('kind', 'name').max('version as version').groupBy('kind', 'name').as('newest')
+  const rows: DocumentRow[] = await knex('policy_documents as d')
+    .join(newest, (on) => on.on('newest.kind', 'd.kind').andOn('newest.name', 'd.name').andOn('newest.version', 'd.version'))
+    .whereNotNull('d.document')
+    .orderBy(['d.kind', 'd.name'])
+    .select('d.kind', 'd.name', 'd.version', 'd.source_id', 'd.document')
+  return rows.map((row) => ({
+    document: fromJson<PolicyDocument>(row.document),
+    version: row.version,
+    ...(row.source_id ? { source: row.source_id } : {}),
+  }))
+}
+
+async function nextVersion(tx: Tx, kind: DocumentKind, name: string): Promise<number> {
+  const row = await inside(tx)('policy_documents').where({ kind, name }).max('version as version').first()
+  return Number(row?.version ?? 0) + 1
+}
+
+/** A connection that comes back under its old name is the same source: its links still hold. */
+async function sourceNamed(tx: Tx, name: string, fresh: SourceId): Promise<SourceId> {
+  await inside(tx)('sources').insert({ id: fresh, kind: 'saml', name }).onConflict('name').ignore()
+  const row = await inside(tx)('sources').where({ name }).first('id')
+  return row.id
+}
+
+async function raiseRevision(tx: Tx): Promise<void> {
+  await inside(tx)('policy_revision').increment('revision', 1)
+}

@@ -1,0 +1,80 @@
+// Keeps what a sign-in leaves behind: the open request, the claimed assertion, the record of the attempt.
+
+import type { SourceId } from '../domain/ids.ts'
+import type { Assertions, SignInRequests, SignIns } from '../flows/ports.ts'
+import { inside, toDate } from './db.ts'
+
+interface RequestRow {
+  id: string
+  source_id: SourceId
+  browser_hash: string
+  return_to: string
+  entry_hash: string | null
+  expires_at: unknown
+}
+
+export const requests: SignInRequests = {
+  async keep(tx, request) {
+    await inside(tx)('sign_in_requests').insert({
+      id: request.id,
+      source_id: request.connection,
+      browser_hash: request.browserHash,
+      return_to: request.returnTo,
+      entry_hash: request.entryHash ?? null,
+      expires_at: request.expiresAt,
+    })
+  },
+
+  async take(tx, { id, connection, browserHash, now }) {
+    const [row]: RequestRow[] = await inside(tx)('sign_in_requests')
+      .where({ id, source_id: connection, browser_hash: browserHash })
+      .where('expires_at', '>', now)
+      .delete(['id', 'source_id', 'browser_hash', 'return_to', 'entry_hash', 'expires_at'])
+    return (
+      row && {
+        id: row.id,
+        connection: row.source_id,
+        browserHash: row.browser_hash,
+        returnTo: row.return_to,
+        ...(row.entry_hash ? { entryHash: row.entry_hash } : {}),
+        expiresAt: toDate(row.expires_at),
+      }
+    )
+  },
+
+  async isOpen(tx, id, connection, now) {
+    const row = await inside(tx)('sign_in_requests').where({ id, source_id: connection }).where('expires_at', '>', now).first('id')
+    return row !== undefined
+  },
+}
+
+export const assertions: Assertions = {
+  /** The primary key decides, so two nodes cannot both win. */
+  async claim(tx, { connection, id, expiresAt }) {
+    const claimed: unknown[] = await inside(tx)('assertions_used')
+      .insert({ source_id: connection, assertion_id: id, expires_at: expiresAt })
+      .onConflict(['source_id', 'assertion_id'])
+      .ignore()
+      .returning('assertion_id')
+    return claimed.length === 1
+  },
+}
+
+export const signIns: SignIns = {
+  async record(tx, signIn) {
+    await inside(tx)('sign_ins').insert({
+      id: signIn.id,
+      reference: signIn.reference,
+      at: signIn.at,
+      source_id: signIn.connection?.id ?? null,
+      connection: signIn.connection?.name ?? null,
+      outcome: signIn.outcome,
+      code: signIn.code ?? null,
+      detail: signIn.detail ?? null,
+      remedy: signIn.remedy ?? null,
+      user_id: signIn.user ?? null,
+      subject: signIn.subject ?? null,
+      address: signIn.address,
+    })
+  },
+}
