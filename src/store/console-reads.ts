@@ -100,16 +100,15 @@ export async function findUser(db: Db, who: string): Promise<UserPage | undefine
   })
 }
 
-/** Newest first. `after` is for following: only what came later than that sign-in, oldest first. */
+/** Newest first. */
 export async function listSignIns(
   db: Db,
-  { limit, after, refusedOnly }: { limit: number; after?: SignInId | undefined; refusedOnly?: boolean | undefined },
+  { limit, since, refusedOnly }: { limit: number; since?: Date | undefined; refusedOnly?: boolean | undefined },
 ): Promise<readonly SignInLine[]> {
   const rows: SignInRow[] = await db.read((knex) => {
-    const query = signInQuery(knex).limit(limit)
+    const query = signInQuery(knex).limit(limit).orderBy('sign_ins.id', 'desc')
     if (refusedOnly) query.where({ outcome: 'refused' })
-    if (after === undefined) query.orderBy('sign_ins.id', 'desc')
-    else query.where('sign_ins.id', '>', after).orderBy('sign_ins.id')
+    if (since) query.where('at', '>=', since)
     return query
   })
   return rows.map(toSignIn)

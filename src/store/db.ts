@@ -122,6 +122,17 @@ function isUnavailable(error: unknown): boolean {
   return /Connection terminated|Client has encountered a connection error|timeout expired/.test(message ?? '')
 }
 
+/**
+ * Deletes the row that the query finds and hands it over; a second call finds nothing. One statement, so that of two
+ * transactions only one gets it. (knex writes RETURNING on a delete for PostgreSQL only.)
+ */
+export async function takeRow<Row>(tx: Tx, find: Knex.QueryBuilder): Promise<Row | undefined> {
+  const { sql, bindings } = find.delete().toSQL()
+  const answer = await inside(tx).raw(`${sql} returning *`, bindings as Knex.RawBinding[])
+  const rows: Row[] = Array.isArray(answer) ? answer : answer.rows
+  return rows[0]
+}
+
 /** A JSON column as PostgreSQL (parsed) and SQLite (text) hand it over. Dates inside stay text. */
 export function fromJson<Value>(column: unknown): Value {
   return (typeof column === 'string' ? JSON.parse(column) : column) as Value

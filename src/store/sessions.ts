@@ -2,7 +2,7 @@
 
 import type { SessionId } from '../domain/ids.ts'
 import type { Session, SessionKey, Sessions, Ticket, Tx } from '../flows/ports.ts'
-import { inside, toDate } from './db.ts'
+import { inside, takeRow, toDate } from './db.ts'
 
 interface TicketRow {
   secret_hash: string
@@ -53,10 +53,8 @@ export const sessions: Sessions = {
   },
 
   async takeTicket(tx, { secretHash, host, entryHash, now }) {
-    const [row]: TicketRow[] = await inside(tx)('tickets')
-      .where({ secret_hash: secretHash, host, entry_hash: entryHash })
-      .where('expires_at', '>', now)
-      .delete(['secret_hash', 'session_id', 'host', 'entry_hash', 'return_to', 'session_expires_at', 'expires_at'])
+    const find = inside(tx)('tickets').where({ secret_hash: secretHash, host, entry_hash: entryHash }).where('expires_at', '>', now)
+    const row = await takeRow<TicketRow>(tx, find)
     return (
       row && {
         secretHash: row.secret_hash,

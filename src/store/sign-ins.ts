@@ -2,7 +2,7 @@
 
 import type { SourceId } from '../domain/ids.ts'
 import type { Assertions, SignInRequests, SignIns } from '../flows/ports.ts'
-import { inside, toDate } from './db.ts'
+import { inside, takeRow, toDate } from './db.ts'
 
 interface RequestRow {
   id: string
@@ -26,10 +26,10 @@ export const requests: SignInRequests = {
   },
 
   async take(tx, { id, connection, browserHash, now }) {
-    const [row]: RequestRow[] = await inside(tx)('sign_in_requests')
+    const find = inside(tx)('sign_in_requests')
       .where({ id, source_id: connection, browser_hash: browserHash })
       .where('expires_at', '>', now)
-      .delete(['id', 'source_id', 'browser_hash', 'return_to', 'entry_hash', 'expires_at'])
+    const row = await takeRow<RequestRow>(tx, find)
     return (
       row && {
         id: row.id,

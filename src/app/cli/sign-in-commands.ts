@@ -17,6 +17,7 @@ interface Options {
 }
 
 const FOLLOW_EVERY_MS = 1_000
+const LOOK_BACK_MS = 60_000
 
 export function signInCommands(program: Command): void {
   program
@@ -36,7 +37,7 @@ async function signIns(reference: string | undefined, options: Options): Promise
     if (options.json && !options.follow) return printJson({ signIns: newest })
     for (const one of newest) printLine(one, options)
     if (!newest.length && !options.follow) print('Nobody has tried to sign in yet.')
-    if (options.follow) await follow(db, newest.at(-1)?.id, options)
+    if (options.follow) await follow(db, newest, options)
   })
 }
 
@@ -60,13 +61,16 @@ async function show(db: Db, reference: string, options: Options): Promise<void> 
 }
 
 /** Until the terminal says stop. */
-async function follow(db: Db, last: SignInId | undefined, options: Options): Promise<void> {
-  let after = last ?? ('' as SignInId)
+async function follow(db: Db, shown: readonly SignInLine[], options: Options): Promise<void> {
+  const seen = new Set<SignInId>(shown.map((one) => one.id))
   const stop = new AbortController()
   process.once('SIGINT', () => stop.abort())
   while (!stop.signal.aborted) {
-    for (const one of await listSignIns(db, { limit: 500, after, refusedOnly: options.refused })) {
-      after = one.id
+    // Looks back a little: of two attempts, the one that began first may be committed last.
+    const since = new Date(Date.now() - LOOK_BACK_MS)
+    for (const one of [...(await listSignIns(db, { limit: 500, since, refusedOnly: options.refused }))].reverse()) {
+      if (seen.has(one.id)) continue
+      seen.add(one.id)
       printLine(one, options)
     }
     await pause(FOLLOW_EVERY_MS, undefined, { signal: stop.signal }).catch(() => {})

@@ -31,6 +31,8 @@ export function demoIdentityProvider({ entityId, keys, people, acs }: DemoIdpOpt
     key: keys.key,
     profileMapper,
     lifetimeInSeconds: 300,
+    destination: acs,
+    recipient: acs,
     redirectEndpointPath: '/sso',
     postEndpointPath: '/sso',
     getUserFromRequest: (request: Request) => personOf(request.body?.person),

@@ -14,6 +14,8 @@ declare module 'samlp' {
     key: string
     profileMapper: { (user: never): ProfileMapper; prototype: { metadata: readonly unknown[] } }
     lifetimeInSeconds?: number
+    destination?: string
+    recipient?: string
     signResponse?: boolean
     getUserFromRequest?(request: Request): unknown
     getPostURL?(audience: string, request: unknown, http: Request, done: (error: Error | null, url?: string) => void): void
