@@ -86,8 +86,12 @@ export async function up(knex: Knex): Promise<void> {
     t.string('address', 45).notNullable()
   })
 
+  // One row for each host's key to a session; rows with the same id are one session. What a row says never changes, so
+  // the repetition cannot go stale, and the gate finds all it needs by the key.
   await knex.schema.createTable('sessions', (t) => {
-    t.string('id', 30).primary()
+    t.string('secret_hash', 43).primary()
+    t.string('host', 255).notNullable()
+    t.string('id', 30).notNullable().index()
     t.string('user_id', 30).notNullable().references('users.id').index()
     t.string('source_id', 30).notNullable().references('sources.id')
     // Not a foreign key: sessions may outlive the record of their sign-in.
@@ -99,15 +103,9 @@ export async function up(knex: Knex): Promise<void> {
     t.timestamp('expires_at', { useTz: true }).notNullable().index()
   })
 
-  await knex.schema.createTable('session_keys', (t) => {
-    t.string('secret_hash', 43).primary()
-    t.string('session_id', 30).notNullable().references('sessions.id').onDelete('CASCADE').index()
-    t.string('host', 255).notNullable()
-  })
-
   await knex.schema.createTable('tickets', (t) => {
     t.string('secret_hash', 43).primary()
-    t.string('session_id', 30).notNullable().references('sessions.id').onDelete('CASCADE').index()
+    t.string('session_id', 30).notNullable().index()
     t.string('host', 255).notNullable()
     t.string('entry_hash', 43).notNullable()
     t.text('return_to').notNullable()
@@ -143,7 +141,6 @@ export async function down(knex: Knex): Promise<void> {
     'api_tokens',
     'audit_events',
     'tickets',
-    'session_keys',
     'sessions',
     'sign_ins',
     'assertions_used',

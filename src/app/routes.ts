@@ -16,7 +16,7 @@ export function routes(deps: AcsDeps & SignInDeps & SignOutDeps & LookupDeps): D
   app.disable('x-powered-by')
   app.disable('etag')
   app.set('query parser', 'simple')
-  app.get('/', (request, response) => redirect(request, response, '/me'))
+  app.get('/', (_request, response) => redirect(response, '/me'))
   app.get('/.gatehouse/:name', (request, response, next) => {
     if (!sendStylesheet(request, response, request.params.name)) next()
   })

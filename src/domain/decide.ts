@@ -10,7 +10,7 @@ import { type Mapped, type MappingStep, map } from './mapping.ts'
 import { type AttributeChange, deriveProfile, diffProfiles, type SourcePolicies, sameProfile } from './mastery.ts'
 import { type Found, identify, type Match, match, uniqueKeys } from './matching.ts'
 import type { ExternalId, Profile, RecordOnFile, SourceRecord, User } from './model.ts'
-import { remember } from './records.ts'
+import { remember, sameRecord } from './records.ts'
 import { isRefusal, type Refusal, refuse } from './refusals.ts'
 import type { SourcePolicy } from './source-policy.ts'
 
@@ -40,6 +40,8 @@ export interface Change {
   readonly link: boolean
   /** False when nothing of the user's own row has moved. */
   readonly profileMoved: boolean
+  /** False when the source has only said again what is on file. */
+  readonly recordMoved: boolean
 }
 
 export interface Explanation {
@@ -87,7 +89,7 @@ export function decide(prepared: Prepared, known: Known, policies: SourcePolicie
       if (missing) return explain(missing)
       const attributes = diffProfiles({}, profile)
       const user: User = { id: fresh, state: 'active', profile }
-      return explain({ kind: 'create', user, attributes, record, link: true, profileMoved: true }, attributes)
+      return explain({ kind: 'create', user, attributes, record, link: true, profileMoved: true, recordMoved: true }, attributes)
     }
     case 'linked': {
       const { user } = found
@@ -102,7 +104,18 @@ export function decide(prepared: Prepared, known: Known, policies: SourcePolicie
       const attributes = diffProfiles(user.profile, profile)
       const profileMoved = !sameProfile(user.profile, profile)
       const kind = attributes.length ? 'update' : 'unchanged'
-      return explain({ kind, user: { ...user, profile }, attributes, record, link: false, profileMoved }, attributes)
+      return explain(
+        {
+          kind,
+          user: { ...user, profile },
+          attributes,
+          record,
+          link: false,
+          profileMoved,
+          recordMoved: !onFile || !sameRecord(onFile, record),
+        },
+        attributes,
+      )
     }
   }
 }

@@ -43,6 +43,7 @@ export interface RecordOnFile {
   readonly nameId?: NameId & { readonly since: Date }
   readonly attributes: Readonly<Record<string, AttributeOnFile>>
   readonly aliases: Readonly<Record<string, string>>
+  /** When the source last said something new. */
   readonly observedAt: Date
 }
 

@@ -23,6 +23,20 @@ export function remember(onFile: RecordOnFile | undefined, said: SourceRecord, e
   }
 }
 
+/** Says the same, attribute by attribute; when it was said last plays no part. */
+export function sameRecord(a: RecordOnFile, b: RecordOnFile): boolean {
+  const names = Object.keys(b.attributes)
+  if (names.length !== Object.keys(a.attributes).length || a.nameId?.value !== b.nameId?.value || a.nameId?.format !== b.nameId?.format)
+    return false
+  const aliases = Object.keys(b.aliases)
+  if (aliases.length !== Object.keys(a.aliases).length || aliases.some((alias) => a.aliases[alias] !== b.aliases[alias])) return false
+  return names.every((name) => {
+    const was = a.attributes[name]
+    const is = b.attributes[name]
+    return was !== undefined && is !== undefined && was.present === is.present && sameValues(was.values, is.values)
+  })
+}
+
 /** Equal in order and letter; the order of a list is part of what was said. */
 export function sameValues(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((value, i) => value === b[i])

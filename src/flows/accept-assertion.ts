@@ -100,8 +100,7 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
     await ports.users.commit(tx, outcome, { actor, now, signIn: id })
     const session = newSession(ports.mint, arrival, outcome.user.id, id)
     const secret = ports.mint.secret()
-    await ports.sessions.open(tx, session)
-    await ports.sessions.addKey(tx, { secretHash: hashSecret(secret), session: session.id, host: arrival.host })
+    await ports.sessions.open(tx, session, { secretHash: hashSecret(secret), host: arrival.host })
     await ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id })
     return { reference, session, secret, request }
   })

@@ -51,7 +51,8 @@ export async function enterApp(
     const taken = await ports.sessions.takeTicket(tx, fits)
     if (!taken) return undefined
     const secret = ports.mint.secret()
-    await ports.sessions.addKey(tx, { secretHash: hashSecret(secret), session: taken.session, host })
+    const added = await ports.sessions.addKey(tx, taken.session, { secretHash: hashSecret(secret), host })
+    if (!added) return undefined
     return { secret, returnTo: taken.returnTo, expiresAt: taken.sessionExpiresAt }
   })
 }

@@ -47,6 +47,7 @@ export type UserCommit =
       readonly record: RecordOnFile
       readonly link: boolean
       readonly profileMoved: boolean
+      readonly recordMoved: boolean
     }
   | { readonly kind: 'deprovision'; readonly user: User; readonly reason: string }
 
@@ -134,7 +135,6 @@ export interface Session {
 /** One host's key to a session. The secret is in that host's cookie and nowhere else. */
 export interface SessionKey {
   readonly secretHash: string
-  readonly session: SessionId
   readonly host: string
 }
 
@@ -150,9 +150,11 @@ export interface Ticket {
 }
 
 export interface Sessions {
-  open(tx: Tx, session: Session): Promise<void>
-  addKey(tx: Tx, key: SessionKey): Promise<void>
-  /** How many were open. Ended means gone for every host and every node with the commit. */
+  /** With the key of the host where it was opened. */
+  open(tx: Tx, session: Session, key: SessionKey): Promise<void>
+  /** Another host's key to a session that is open; false when it has ended meanwhile. */
+  addKey(tx: Tx, session: SessionId, key: SessionKey): Promise<boolean>
+  /** How many were open, however many hosts had keys. Ended means gone for every host and every node with the commit. */
   end(tx: Tx, which: { readonly session: SessionId } | { readonly user: UserId }): Promise<number>
   keepTicket(tx: Tx, ticket: Ticket): Promise<void>
   takeTicket(tx: Tx, fits: { secretHash: string; host: string; entryHash: string; now: Date }): Promise<Ticket | undefined>

@@ -15,8 +15,7 @@ export function meRoutes(deps: { visit: FindVisit; baseUrl: URL }): Router {
   const router = Router()
   router.get('/me', async (request: Request, response: Response) => {
     const { policy, session } = await deps.visit(request, deps.baseUrl.host)
-    if (!session)
-      return wantsJson(request) ? sendProblem(request, response, noSession) : redirect(request, response, '/sign-in?return_to=/me')
+    if (!session) return wantsJson(request) ? sendProblem(request, response, noSession) : redirect(response, '/sign-in?return_to=/me')
     const me = describe(policy, session, deps.baseUrl)
     if (wantsJson(request)) return sendJson(request, response, 200, me)
     await sendPage(request, response, 200, 'me', { me })

@@ -81,7 +81,7 @@ export async function findUser(db: Db, who: string): Promise<UserPage | undefine
       .join('sources', 'sources.id', 'links.source_id')
       .where({ user_id: row.id })
       .select('sources.name', 'external_id', 'linked_at')
-    const [open] = await knex('sessions').where({ user_id: row.id }).count({ count: '*' })
+    const [open] = await knex('sessions').where({ user_id: row.id }).countDistinct({ count: 'id' })
     const events = await knex('audit_events').where({ user_id: row.id }).orderBy('id', 'desc').limit(20)
     return {
       ...toLine(row),

@@ -4,9 +4,8 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import knex, { type Knex } from 'knex'
-import SqliteTransaction from 'knex/lib/dialects/sqlite3/execution/sqlite-transaction.js'
-import Sqlite3Client from 'knex/lib/dialects/sqlite3/index.js'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
+import { SqliteClient } from './sqlite-client.ts'
 
 export type DatabaseLocation = { readonly sqlite: string } | { readonly postgres: string }
 
@@ -56,7 +55,7 @@ function openSqlite(filename: string) {
   mkdirSync(dirname(filename), { recursive: true, mode: 0o700 })
   const open = (most: number) =>
     knex({
-      client: ImmediateSqlite as unknown as typeof Knex.Client,
+      client: SqliteClient as unknown as typeof Knex.Client,
       connection: { filename },
       useNullAsDefault: true,
       pool: {
@@ -72,19 +71,6 @@ function openSqlite(filename: string) {
     })
   // SQLite has one writer anyway; queueing for it here beats being refused by it.
   return { writer: open(1), reader: open(2) }
-}
-
-/** Takes the write lock at BEGIN. A deferred transaction that reads first and then writes is refused without waiting. */
-class ImmediateTransaction extends SqliteTransaction {
-  begin(connection: unknown) {
-    return this.query(connection, 'begin immediate;')
-  }
-}
-
-class ImmediateSqlite extends Sqlite3Client {
-  override transaction(...args: unknown[]) {
-    return new ImmediateTransaction(this, ...args)
-  }
 }
 
 /** Another transaction was first: look again, with its result in view. */

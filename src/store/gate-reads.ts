@@ -83,10 +83,9 @@ export function gateReads(db: Db): AskGate {
 
 async function lookUp(db: Db, keys: readonly string[]): Promise<readonly Row[]> {
   const marks = keys.length ? keys.map(() => '?').join(',') : 'null'
-  const sql = `select p.revision, k.secret_hash, k.host, s.id as session_id, s.source_id, s.expires_at, u.id as user_id, u.state, u.profile
+  const sql = `select p.revision, s.secret_hash, s.host, s.id as session_id, s.source_id, s.expires_at, u.id as user_id, u.state, u.profile
     from policy_revision p
-    left join session_keys k on k.secret_hash in (${marks})
-    left join sessions s on s.id = k.session_id
+    left join sessions s on s.secret_hash in (${marks})
     left join users u on u.id = s.user_id`
   const found = await db.read(async (knex) => knex.raw(sql, [...keys]))
   return db.dialect === 'postgres' ? found.rows : found

@@ -1,7 +1,7 @@
-// Keeps sessions, the keys that hosts hold to them, and the tickets by which a key is fetched.
+// Keeps sessions, one row for each host's key, and the tickets by which a key is fetched.
 
 import type { SessionId } from '../domain/ids.ts'
-import type { Session, SessionKey, Sessions, Ticket, Tx } from '../flows/ports.ts'
+import type { Sessions, Ticket, Tx } from '../flows/ports.ts'
 import { inside, takeRow, toDate } from './db.ts'
 
 interface TicketRow {
@@ -15,8 +15,10 @@ interface TicketRow {
 }
 
 export const sessions: Sessions = {
-  async open(tx: Tx, session: Session) {
+  async open(tx, session, key) {
     await inside(tx)('sessions').insert({
+      secret_hash: key.secretHash,
+      host: key.host,
       id: session.id,
       user_id: session.user,
       source_id: session.connection,
@@ -29,15 +31,25 @@ export const sessions: Sessions = {
     })
   },
 
-  async addKey(tx: Tx, key: SessionKey) {
-    await inside(tx)('session_keys').insert({ secret_hash: key.secretHash, session_id: key.session, host: key.host })
+  async addKey(tx, session, key) {
+    const row = await inside(tx)('sessions').where({ id: session }).first()
+    if (!row) return false
+    await inside(tx)('sessions').insert({ ...row, secret_hash: key.secretHash, host: key.host })
+    return true
   },
 
-  /** Keys and tickets go with their session. */
   async end(tx, which) {
-    return inside(tx)('sessions')
-      .where('session' in which ? { id: which.session } : { user_id: which.user })
+    const rows = () => inside(tx)('sessions').where('session' in which ? { id: which.session } : { user_id: which.user })
+    const ids: { id: SessionId }[] = await rows().distinct('id')
+    if (!ids.length) return 0
+    await rows().delete()
+    await inside(tx)('tickets')
+      .whereIn(
+        'session_id',
+        ids.map(({ id }) => id),
+      )
       .delete()
+    return ids.length
   },
 
   async keepTicket(tx: Tx, ticket: Ticket) {

@@ -23,14 +23,15 @@ export const users: Users = { lookUp, take, commit }
 
 async function lookUp(tx: Tx, { said, externalId, unique }: Prepared): Promise<Known> {
   const db = inside(tx)
-  const row: UserRow | undefined = await db('links')
+  // The link leads to the user, the user's links to all that any source has said: one row for each record.
+  const rows: (UserRow & RecordRow)[] = await db('links')
     .join('users', 'users.id', 'links.user_id')
+    .join('links as all', 'all.user_id', 'users.id')
+    .join('source_records as r', (on) => on.on('r.source_id', 'all.source_id').andOn('r.external_key', 'all.external_key'))
     .where({ 'links.source_id': said.source, 'links.external_key': externalId.key })
-    .select('users.id', 'users.state', 'users.profile')
+    .select('users.id', 'users.state', 'users.profile', 'r.record')
     .modify(holdRow, 'users')
-    .first()
-  const linked = row && toUser(row)
-  const records = linked ? await recordsOf(tx, linked.id) : []
+  const linked = rows[0] && toUser(rows[0])
   const owners: { user: UserId; attribute: string }[] = []
   for (const { attribute, key } of unique) {
     // Today the one unique attribute is the user name, which has a column and a unique key of its own.
@@ -38,15 +39,7 @@ async function lookUp(tx: Tx, { said, externalId, unique }: Prepared): Promise<K
     const owner: { id: UserId } | undefined = await db('users').where({ user_name_key: key }).select('id').first()
     if (owner) owners.push({ user: owner.id, attribute })
   }
-  return { ...(linked ? { linked } : {}), owners, records }
-}
-
-async function recordsOf(tx: Tx, user: UserId): Promise<readonly RecordOnFile[]> {
-  const rows: RecordRow[] = await inside(tx)('source_records')
-    .join('links', (on) => on.on('links.source_id', 'source_records.source_id').andOn('links.external_key', 'source_records.external_key'))
-    .where({ 'links.user_id': user })
-    .select('source_records.record')
-  return rows.map((row) => toRecord(row.record))
+  return { ...(linked ? { linked } : {}), owners, records: rows.map((row) => toRecord(row.record)) }
 }
 
 async function take(tx: Tx, id: UserId): Promise<User | undefined> {
@@ -84,7 +77,7 @@ async function commit(tx: Tx, change: UserCommit, context: CommitContext): Promi
   if (change.link) {
     await db('links').insert({ ...subject, external_id: externalId.value, user_id: user.id, linked_at: now })
     await db('source_records').insert({ ...subject, ...record })
-  } else {
+  } else if (change.recordMoved) {
     await db('source_records').where(subject).update(record)
   }
   await writeAudit(tx, eventsOf(change, context))

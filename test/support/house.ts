@@ -23,6 +23,7 @@ export interface TestHouse {
   readonly appHost: string
   readonly db: Db
   readonly idp: { readonly entityId: string; readonly keys: KeyPair }
+  readonly spKeys: KeyPair
   readonly upstream: Upstream
   readonly log: string[]
   readonly running: Running
@@ -89,18 +90,14 @@ export interface HouseOptions {
   readonly environment?: Record<string, string>
 }
 
-let keysOnce: Promise<KeyPair> | undefined
-let spKeysOnce: Promise<KeyPair> | undefined
+/** Made once a process; making them takes longer than most tests. */
+const idpKeys = keyPair('idp')
+const serviceProviderKeys = keyPair('sp')
 
 export async function startHouse({ dialect = 'sqlite', db: given, policy, environment = {} }: HouseOptions = {}): Promise<TestHouse> {
   const database = given ? undefined : await testDatabase(dialect)
   const db = given ?? (database as NonNullable<typeof database>).db
-  const [keys, spKeys, upstream, port] = await Promise.all([
-    (keysOnce ??= keyPair('idp')),
-    (spKeysOnce ??= keyPair('sp')),
-    startUpstream(),
-    freePort(),
-  ])
+  const [keys, spKeys, upstream, port] = await Promise.all([idpKeys, serviceProviderKeys, startUpstream(), freePort()])
   const baseUrl = `http://localhost:${port}`
   const appHost = `app.localhost:${port}`
   const entityId = 'https://idp.example/metadata'
@@ -155,6 +152,7 @@ export async function startHouse({ dialect = 'sqlite', db: given, policy, enviro
     appHost,
     db,
     idp: { entityId, keys },
+    spKeys,
     upstream,
     log,
     running,

@@ -166,6 +166,9 @@ export function readForm(
 
 /** The form of a page whose script sends it without being asked, as SAML's POST binding does. */
 function selfSubmitting(page: Page): HTMLElement | undefined {
-  if (!/\.submit\(\)|\.click\(\)/.test(page.body)) return undefined
-  return page.dom.querySelector('form') ?? undefined
+  const form = page.dom.querySelector('form')
+  if (!form) return undefined
+  // SimpleSAMLphp keeps that script in a file of its own.
+  const byFile = form.querySelector('input[name=SAMLResponse]') && page.dom.querySelector('script[src]')
+  return byFile || /\.submit\(\)|\.click\(\)/.test(page.body) ? form : undefined
 }

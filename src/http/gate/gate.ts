@@ -121,7 +121,7 @@ async function reserved(deps: GateDeps, request: IncomingMessage, response: Serv
   const url = new URL(request.url ?? '', appOrigin(deps.baseUrl, host))
   const name = url.pathname.slice(RESERVED.length)
   if (name === 'enter') return enter(deps, request, response, host, url.searchParams.get('ticket') ?? '')
-  if (name === 'sign-out') return redirect(request, response, new URL('/sign-out', deps.baseUrl).href)
+  if (name === 'sign-out') return redirect(response, new URL('/sign-out', deps.baseUrl).href)
   if (sendStylesheet(request, response, name)) return
   await sendProblem(request, response, notFound)
 }
@@ -141,7 +141,7 @@ async function enter(deps: GateDeps, request: IncomingMessage, response: ServerR
     })
   }
   deps.cookies.setSession(response, entered.secret, entered.expiresAt)
-  redirect(request, response, entered.returnTo)
+  redirect(response, entered.returnTo)
 }
 
 /** People are sent to sign in and brought back; programs get a 401. */
@@ -155,7 +155,7 @@ async function askToSignIn(deps: GateDeps, request: IncomingMessage, response: S
   const signIn = new URL('/sign-in', deps.baseUrl)
   signIn.searchParams.set('return_to', appOrigin(deps.baseUrl, host) + (request.url ?? '/'))
   signIn.searchParams.set('entry', hashSecret(entry))
-  redirect(request, response, signIn.href)
+  redirect(response, signIn.href)
 }
 
 function isNavigation(request: IncomingMessage): boolean {

@@ -73,7 +73,7 @@ async function consume(deps: AcsDeps, request: Request, response: Response): Pro
   // The policy may have changed since the request was made: an app that is gone is nobody's way back.
   const relayed = answered ? answered.returnTo : relayedPath(form)
   const returnTo = readReturnTo(relayed, policy, deps.baseUrl) ?? new URL('/me', deps.baseUrl)
-  redirect(request, response, await wayBack(deps, { session, returnTo, entryHash: answered?.entryHash }))
+  redirect(response, await wayBack(deps, { session, returnTo, entryHash: answered?.entryHash }))
 }
 
 type Form = Readonly<Record<string, unknown>>

@@ -2,7 +2,14 @@
 // a VerifiedAssertion, which nothing else can make. The library verifies the signature and hands over the bytes that it
 // covered; whatever is around the signature is checked by the two readers beside this file, before and after.
 
-import { MultiSamlStrategy, type PassportSamlConfig, type Profile, SAML, ValidateInResponseTo } from '@node-saml/passport-saml'
+import {
+  type CacheProvider,
+  MultiSamlStrategy,
+  type PassportSamlConfig,
+  type Profile,
+  SAML,
+  ValidateInResponseTo,
+} from '@node-saml/passport-saml'
 import passport from 'passport'
 import type { VerifiedAssertion } from '../../domain/assertion.ts'
 import type { Connection } from '../../domain/policy.ts'
@@ -58,6 +65,7 @@ export function serviceProvider({
     disableRequestedAuthnContext: true,
     // Ours, in the database and on the signed bytes: see flows/accept-assertion and signed-assertion.
     validateInResponseTo: ValidateInResponseTo.never,
+    cacheProvider: keepsNothing,
     audience: false,
     acceptedClockSkewMs: -1,
   })
@@ -100,6 +108,13 @@ export function serviceProvider({
       return content as VerifiedAssertion
     },
   }
+}
+
+/** The library's own would leave a timer behind for every SAML object, and there is one for every request. */
+const keepsNothing: CacheProvider = {
+  saveAsync: async () => null,
+  getAsync: async () => null,
+  removeAsync: async () => null,
 }
 
 /** All that the strategy gets to see: one response to verify, and nothing that could pass for a logout or a query. */

@@ -36,7 +36,7 @@ async function signIn(deps: SignInDeps, request: Request, response: Response): P
   const returnTo = readReturnTo(request.query.return_to, policy, deps.baseUrl)
   if (!returnTo) return sendProblem(request, response, badReturn)
   const entryHash = readEntryHash(request)
-  if (session) return redirect(request, response, await wayBack(deps, { session, returnTo, entryHash }))
+  if (session) return redirect(response, await wayBack(deps, { session, returnTo, entryHash }))
   const connections = [...policy.connections.values()]
   const [only, ...others] = connections
   if (!only) {
@@ -47,7 +47,7 @@ async function signIn(deps: SignInDeps, request: Request, response: Response): P
       code: 'no-connection',
     })
   }
-  if (!others.length) return begin(deps, request, response, only, returnTo, entryHash)
+  if (!others.length) return begin(deps, response, only, returnTo, entryHash)
   const query = new URLSearchParams({ return_to: returnTo.href, ...(entryHash ? { entry: entryHash } : {}) })
   const choices = connections.map(({ name }) => ({ name, href: `/sign-in/${name}?${query}` }))
   await sendPage(request, response, 200, 'sign-in', { choices })
@@ -59,12 +59,11 @@ async function signInAt(deps: SignInDeps, request: Request, response: Response):
   if (!connection) return sendProblem(request, response, notFound)
   const returnTo = readReturnTo(request.query.return_to, policy, deps.baseUrl)
   if (!returnTo) return sendProblem(request, response, badReturn)
-  await begin(deps, request, response, connection, returnTo, readEntryHash(request))
+  await begin(deps, response, connection, returnTo, readEntryHash(request))
 }
 
 async function begin(
   deps: SignInDeps,
-  request: Request,
   response: Response,
   connection: Connection,
   returnTo: URL,
@@ -74,7 +73,7 @@ async function begin(
   const { requestId, browserSecret } = await deps.start(ask)
   const path = new URL(deps.serviceProvider.acs(connection.name)).pathname
   deps.cookies.setRequest(response, { id: requestId, secret: browserSecret, path, minutes: REQUEST_MINUTES })
-  redirect(request, response, await deps.serviceProvider.requestUrl(connection, requestId))
+  redirect(response, await deps.serviceProvider.requestUrl(connection, requestId))
 }
 
 /** The hash of an app's entry cookie, as the gate wrote it into the address. Anything else counts as none. */

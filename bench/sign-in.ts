@@ -1,0 +1,120 @@
+// npm run bench:sign-in: a pool of unique signed responses, posted to Gatehouse (whole sign-in: verify, decide, commit, session)
+// and to a minimal passport-saml app without any database, in turns, in one run.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { portsOf } from '../src/app/assemble.ts'
+import { metadataReader } from '../src/app/metadata-reader.ts'
+import { parsePolicyFile } from '../src/domain/policy.ts'
+import { applyPolicy } from '../src/flows/apply-policy.ts'
+import { startSignIn } from '../src/flows/start-sign-in.ts'
+import { openDatabase } from '../src/store/db.ts'
+import { migrateUp } from '../src/store/migrations.ts'
+import { policyReader } from '../src/store/policies.ts'
+import { standardPolicy } from '../test/support/house.ts'
+import { answerForm, keyPair, metadataXml } from '../test/support/idp.ts'
+import { freePort } from '../test/support/ports.ts'
+import { fire, type Round, report, type Shot, startMeasured } from './support/measured.ts'
+
+const ROUNDS = 24
+const PER_ROUND = 40
+const WARM_UP = 14
+const AT_ONCE = 4
+/** One sign-in in ten is somebody's first. */
+const NEWCOMERS = 0.1
+
+const folder = mkdtempSync(join(tmpdir(), 'gatehouse-bench-'))
+const port = await freePort()
+const baseUrl = `http://localhost:${port}`
+const acs = `${baseUrl}/saml/corp/acs`
+const issuer = 'https://idp.example/metadata'
+const pair = await keyPair('bench')
+
+const db = openDatabase({ sqlite: join(folder, 'gatehouse.db') })
+await migrateUp(db)
+const now = new Date()
+const parsed = parsePolicyFile(
+  standardPolicy(metadataXml(issuer, 'https://idp.example/sso', [pair.certificate]), `app.localhost:${port}`, 'http://127.0.0.1:9'),
+)
+if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
+const ports = { ...portsOf(db), metadata: metadataReader('.', () => now) }
+await applyPolicy(ports, {
+  file: parsed.file,
+  ownHost: `localhost:${port}`,
+  actor: { kind: 'system', name: 'bench' },
+  now,
+  prune: false,
+  dryRun: false,
+})
+const connection = (await policyReader(db).inForce()).connections.get('corp')
+if (!connection) throw new Error('no connection')
+
+process.stdout.write(`Making ${(ROUNDS + WARM_UP) * PER_ROUND} signed responses …\n`)
+const pool: Shot[] = []
+for (let i = 0; i < (ROUNDS + WARM_UP) * PER_ROUND; i++) {
+  const { requestId, browserSecret } = await startSignIn(ports, { connection, returnTo: new URL('/me', baseUrl), now: new Date() })
+  const number = i % Math.round(1 / NEWCOMERS) === 0 ? i : (i * 7919) % (WARM_UP * PER_ROUND)
+  const person = `person${number}`
+  const form = answerForm(pair, {
+    acs,
+    audience: `${baseUrl}/saml/corp/metadata`,
+    issuer,
+    now: new Date(),
+    inResponseTo: requestId,
+    nameId: person,
+    // As identity providers send it whose defaults nobody has touched: response and assertion signed, ten attributes.
+    sign: 'both',
+    attributes: {
+      email: `${person}@corp.example`,
+      name: `Person ${person}`,
+      givenName: 'Person',
+      familyName: person,
+      department: 'Engineering',
+      title: 'Engineer',
+      telephone: '+49 30 1234567',
+      employeeNumber: String(100_000 + number),
+      locale: 'de-DE',
+      groups: ['staff', 'engineering', 'on-call', 'vpn', 'building-4'],
+    },
+  })
+  pool.push({
+    method: 'POST',
+    path: '/saml/corp/acs',
+    headers: {
+      host: `localhost:${port}`,
+      'content-type': 'application/x-www-form-urlencoded',
+      cookie: `gatehouse-request-${requestId}=${browserSecret}`,
+    },
+    body: new URLSearchParams(form).toString(),
+  })
+}
+await db.close()
+
+const ours = await startMeasured('./gatehouse.ts', { PORT: String(port), GATEHOUSE_DATA_DIR: folder, GATEHOUSE_LOG_LEVEL: 'warn' })
+const theirPort = await freePort()
+const theirs = await startMeasured('./passport-app.ts', {
+  BENCH_PORT: String(theirPort),
+  BENCH_ISSUER: `${baseUrl}/saml/corp/metadata`,
+  BENCH_ACS: acs,
+  BENCH_ACS_PATH: '/saml/corp/acs',
+  BENCH_CERT: pair.certificate,
+})
+try {
+  const rounds: { ours: Round[]; theirs: Round[] } = { ours: [], theirs: [] }
+  const isIn = (status: number) => status === 303
+  for (let i = 0; i < ROUNDS + WARM_UP; i++) {
+    const shots = pool.slice(i * PER_ROUND, (i + 1) * PER_ROUND)
+    const mine = await fire(ours, shots, AT_ONCE, isIn)
+    const other = await fire(theirs, shots, AT_ONCE, isIn)
+    // The first ones warm both up.
+    if (i < WARM_UP) continue
+    rounds.ours.push(mine)
+    rounds.theirs.push(other)
+  }
+  report('sign-in', rounds.ours, rounds.theirs, 'Express + passport-saml')
+} finally {
+  await ours.stop()
+  await theirs.stop()
+  rmSync(folder, { recursive: true })
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs the real peers that the tests talk to, from Debian's packages. Run by .ci/run, or by hand as root; never by
+# `npm test` itself.
+set -euo pipefail
+packages=(simplesamlphp php-cli php-xml php-mbstring php-curl php-sqlite3 chromium)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ "${#missing[@]}" -eq 0 ]; then
+  echo "all peers are installed"
+  exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# The packages want to start services of their own; the tests start theirs, each on a port and in a folder of its own.
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+chmod +x /usr/sbin/policy-rc.d
+trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+apt-get install -y -qq --no-install-recommends "${missing[@]}"

@@ -1,0 +1,41 @@
+// Which real peers this machine has. A suite that needs one asks here, and is skipped by name where it is missing;
+// with CI=true nothing may be missing.
+
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+const peers = {
+  simplesamlphp: { needs: [onPath('php'), '/usr/share/simplesamlphp/www/index.php'], package: 'simplesamlphp php-cli' },
+  chromium: { needs: [onPath('chromium')], package: 'chromium' },
+} as const satisfies Record<string, { needs: readonly string[]; package: string }>
+
+export type Peer = keyof typeof peers
+
+export const peerNames = Object.keys(peers) as Peer[]
+
+/** For `describe(name, { skip: missing('…') }, …)`: false, or why it is skipped. */
+export function missing(peer: Peer): string | false {
+  const { needs, package: debian } = peers[peer]
+  if (needs.every(exists)) return false
+  const why = `${peer} is not installed (Debian: ${debian}; test/support/install-servers.sh installs all)`
+  if (process.env.CI === 'true') throw new Error(`with CI=true nothing is skipped, but ${why}`)
+  return why
+}
+
+function onPath(program: string): string {
+  return (
+    (process.env.PATH ?? '')
+      .split(delimiter)
+      .map((folder) => join(folder, program))
+      .find(exists) ?? program
+  )
+}
+
+function exists(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK)
+    return file.includes('/')
+  } catch {
+    return false
+  }
+}
