@@ -68,8 +68,7 @@ function headerValue(path: HeaderPath, user: User): string | undefined {
   if (!values.length) return undefined
   const joined = values.length === 1 ? values[0] : values.map((value) => value.replace(/[\\;]/g, '\\$&')).join(';')
   // A value that came in with a line break may not become a second header.
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: replacing them is the purpose
-  return joined?.replace(/[\u0000-\u001f\u007f]+/g, ' ')
+  return joined?.replace(/\p{Cc}+/gu, ' ')
 }
 
 function valuesOf(profile: Profile, attribute: string): readonly string[] {

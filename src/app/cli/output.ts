@@ -50,6 +50,5 @@ export function time(date: Date): string {
 
 /** Strings from outside may not move the cursor or colour the terminal of whoever reads them. */
 export function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: replacing them is the purpose
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '·')
+  return text.replace(/\p{Cc}/gu, '·')
 }

@@ -46,10 +46,6 @@ export function gate(deps: GateDeps): Gate {
     const set = answer.headers['set-cookie']
     if (set) answer.headers['set-cookie'] = set.filter((cookie) => !deps.cookies.isOurs(cookie))
   })
-  proxy.on('error', (error, _request, answer) => {
-    deps.log.warn({ err: error }, 'the app did not answer')
-    if (answer && 'destroy' in answer) answer.destroy()
-  })
 
   /** Everything the app may see of this request, and nothing else. */
   function headersFor(request: IncomingMessage, app: App, { user }: SessionInForce): IncomingHttpHeaders {

@@ -1,0 +1,88 @@
+// npm run bench:gate: requests with a session through Gatehouse (session in the database, headers stripped and injected)
+// and through Express + express-session (in memory) + http-proxy-middleware, to the same app, in turns, in one run.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { portsOf } from '../src/app/assemble.ts'
+import { metadataReader } from '../src/app/metadata-reader.ts'
+import { parsePolicyFile } from '../src/domain/policy.ts'
+import { applyPolicy } from '../src/flows/apply-policy.ts'
+import { openDatabase } from '../src/store/db.ts'
+import { migrateUp } from '../src/store/migrations.ts'
+import { standardPolicy } from '../test/support/house.ts'
+import { answerForm, keyPair, metadataXml, readRequest } from '../test/support/idp.ts'
+import { freePort } from '../test/support/ports.ts'
+import { requestOnce, Walker } from '../test/support/walker.ts'
+import { fire, type Round, report, type Shot, startMeasured } from './support/measured.ts'
+
+const ROUNDS = 14
+const WARM_UP = 3
+const PER_ROUND = 1_500
+const AT_ONCE = 32
+
+const folder = mkdtempSync(join(tmpdir(), 'gatehouse-bench-'))
+const [port, theirPort, upstreamPort] = [await freePort(), await freePort(), await freePort()]
+const upstreamUrl = `http://127.0.0.1:${upstreamPort}`
+const baseUrl = `http://localhost:${port}`
+const appHost = `app.localhost:${port}`
+const pair = await keyPair('bench')
+
+const db = openDatabase({ sqlite: join(folder, 'gatehouse.db') })
+await migrateUp(db)
+const now = new Date()
+const issuer = 'https://idp.example/metadata'
+const parsed = parsePolicyFile(standardPolicy(metadataXml(issuer, 'https://idp.example/sso', [pair.certificate]), appHost, upstreamUrl))
+if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
+const ports = { ...portsOf(db), metadata: metadataReader('.', () => now) }
+await applyPolicy(ports, {
+  file: parsed.file,
+  ownHost: `localhost:${port}`,
+  actor: { kind: 'system', name: 'bench' },
+  now,
+  prune: false,
+  dryRun: false,
+})
+await db.close()
+
+const upstream = await startMeasured('./upstream.ts', { BENCH_PORT: String(upstreamPort) })
+const ours = await startMeasured('./gatehouse.ts', { PORT: String(port), GATEHOUSE_DATA_DIR: folder, GATEHOUSE_LOG_LEVEL: 'warn' })
+const theirs = await startMeasured('./session-proxy.ts', { BENCH_PORT: String(theirPort), BENCH_UPSTREAM: upstreamUrl })
+try {
+  const shots = (host: string, cookie: string): Shot[] =>
+    Array.from({ length: PER_ROUND }, (_, i) => ({
+      method: 'GET',
+      path: `/page/${i}`,
+      headers: { host, cookie, accept: 'text/html', 'user-agent': 'bench' },
+    }))
+  const mine = shots(appHost, await signedIn())
+  const other = shots(`127.0.0.1:${theirPort}`, await theirSession())
+  const rounds: { ours: Round[]; theirs: Round[] } = { ours: [], theirs: [] }
+  for (let i = 0; i < ROUNDS + WARM_UP; i++) {
+    const one = await fire(ours, mine, AT_ONCE, (status) => status === 200)
+    const two = await fire(theirs, other, AT_ONCE, (status) => status === 200)
+    if (i < WARM_UP) continue
+    rounds.ours.push(one)
+    rounds.theirs.push(two)
+  }
+  report('request', rounds.ours, rounds.theirs, 'Express + session + proxy')
+} finally {
+  await Promise.all([ours.stop(), theirs.stop(), upstream.stop()])
+  rmSync(folder, { recursive: true })
+}
+
+/** A real sign-in; the cookie of the app's host. */
+async function signedIn(): Promise<string> {
+  const walker = new Walker()
+  const toIdp = await walker.step((await walker.step(`http://${appHost}/`)).headers.location ?? '')
+  const { id } = readRequest(toIdp.headers.location ?? '')
+  const answer = { acs: `${baseUrl}/saml/corp/acs`, audience: `${baseUrl}/saml/corp/metadata`, issuer, now: new Date(), inResponseTo: id }
+  const page = await walker.post(answer.acs, answerForm(pair, answer))
+  if (page.url.host !== appHost) throw new Error(`the sign-in ended at ${page.url}`)
+  return walker.jar.getCookieString(`http://${appHost}/`)
+}
+
+async function theirSession(): Promise<string> {
+  const answer = await requestOnce('GET', new URL(`http://127.0.0.1:${theirPort}/sign-in-for-the-bench`), {})
+  return (answer.headers['set-cookie']?.[0] ?? '').split(';')[0] ?? ''
+}
