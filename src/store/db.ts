@@ -20,15 +20,17 @@ export interface Db extends Transactions {
 
 /** How long one waits for another writer, or for a connection, before the database counts as unavailable. */
 const PATIENCE_MS = 5_000
-const MOST_ATTEMPTS = 4
+const MOST_ATTEMPTS = 10
 
 export function openDatabase(location: DatabaseLocation): Db {
+  // A flow looks at several tables before it decides; it must see them all as they were at one moment.
+  const isolation = 'postgres' in location ? ({ isolationLevel: 'repeatable read' } as const) : {}
   const { writer, reader } = 'sqlite' in location ? openSqlite(location.sqlite) : openPostgres(location.postgres)
   return {
     dialect: 'sqlite' in location ? 'sqlite' : 'postgres',
     writer,
     read: (look) => translated(() => look(reader)),
-    inTransaction: (work) => retried(() => translated(() => writer.transaction((trx) => work(trx as unknown as Tx)))),
+    inTransaction: (work) => retried(() => translated(() => writer.transaction((trx) => work(trx as unknown as Tx), isolation))),
     async close() {
       await writer.destroy()
       if (reader !== writer) await reader.destroy()
@@ -41,9 +43,13 @@ export function inside(tx: Tx): Knex.Transaction {
   return tx as unknown as Knex.Transaction
 }
 
+/** knex tells the console what it also throws; whoever catches it has a log of their own. */
+const quiet = { warn() {}, error() {}, deprecate() {}, debug() {} }
+
 function openPostgres(connectionString: string) {
   const both = knex({
     client: 'pg',
+    log: quiet,
     connection: { connectionString, application_name: 'gatehouse', connectionTimeoutMillis: PATIENCE_MS, keepAlive: true },
     pool: { min: 0, max: 10 },
     acquireConnectionTimeout: PATIENCE_MS,
@@ -58,6 +64,7 @@ function openSqlite(filename: string) {
       client: SqliteClient as unknown as typeof Knex.Client,
       connection: { filename },
       useNullAsDefault: true,
+      log: quiet,
       pool: {
         min: 1,
         max: most,

@@ -22,6 +22,11 @@ export function missing(peer: Peer): string | false {
   return why
 }
 
+/** Where a program is. */
+export function pathOf(program: string): string {
+  return onPath(program)
+}
+
 function onPath(program: string): string {
   return (
     (process.env.PATH ?? '')

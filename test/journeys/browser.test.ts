@@ -1,0 +1,126 @@
+// The demo's round trip in a real browser, by keyboard as much as by mouse, on a desk and on a phone. Keeps screenshots in
+// test/.output/ for people to look at.
+
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { type BrowserContext, chromium } from 'playwright-core'
+import { portsOf } from '../../src/app/assemble.ts'
+import { type Demo, startDemo } from '../../src/app/demo/demo.ts'
+import { deprovision } from '../../src/flows/deprovision.ts'
+import { findUser } from '../../src/store/console-reads.ts'
+import { openDatabase } from '../../src/store/db.ts'
+import { OPERATOR } from '../support/house.ts'
+import { missing, pathOf } from '../support/peers.ts'
+import { freePort } from '../support/ports.ts'
+
+const output = fileURLToPath(new URL('../.output/', import.meta.url))
+
+describe('Chromium', { skip: missing('chromium') }, () => {
+  let demo: Demo
+  let browser: BrowserContext
+  let folder: string
+
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'gatehouse-browser-'))
+    mkdirSync(output, { recursive: true })
+    const ports = [await freePort(), await freePort(), await freePort()].map(String)
+    demo = await startDemo({
+      PORT: ports[0],
+      GATEHOUSE_DEMO_IDP_PORT: ports[1],
+      GATEHOUSE_DEMO_APP_PORT: ports[2],
+      GATEHOUSE_DATA_DIR: join(folder, 'data'),
+    })
+    browser = await chromium.launchPersistentContext(join(folder, 'profile'), {
+      executablePath: pathOf('chromium'),
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+        '--no-first-run',
+      ],
+      viewport: { width: 1000, height: 760 },
+    })
+  })
+  after(async () => {
+    await browser?.close()
+    await demo?.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  it('walks the round trip, from the app to the app', async () => {
+    const page = await browser.newPage()
+    const errors: string[] = []
+    page.on('console', (message) => message.type() === 'error' && errors.push(message.text()))
+
+    await page.goto(`${demo.app}/orders?open=1`)
+    await page.getByText('Who are you today?').waitFor()
+    await page.screenshot({ path: join(output, '1-identity-provider.png') })
+    // By keyboard: the first button is Ada's, the second Grace's.
+    await page.getByRole('button', { name: /Grace Hopper/ }).focus()
+    await page.keyboard.press('Enter')
+    await page.locator('#user').waitFor()
+    assert.equal(page.url(), `${demo.app}/orders?open=1`)
+    assert.equal(await page.locator('#user').textContent(), 'Grace Hopper')
+    await page.screenshot({ path: join(output, '2-legacy-app.png') })
+
+    await page.goto(`${demo.gatehouse}/me`)
+    assert.equal(await page.getByRole('row', { name: /^Department Engineering/ }).count(), 1)
+    await page.screenshot({ path: join(output, '3-me.png'), fullPage: true })
+    await page.setViewportSize({ width: 360, height: 740 })
+    const wider = await page.evaluate('document.documentElement.scrollWidth - window.innerWidth')
+    assert.equal(wider, 0, 'nothing sticks out on a phone')
+    await page.screenshot({ path: join(output, '4-me-on-a-phone.png') })
+    await page.setViewportSize({ width: 1000, height: 760 })
+
+    const cookies = await browser.cookies([demo.gatehouse, demo.app])
+    for (const cookie of cookies) assert.ok(cookie.httpOnly, cookie.name)
+    assert.deepEqual(errors, [], 'no script, style or picture was refused')
+    await page.close()
+  })
+
+  it('sees a changed attribute at the next sign-in', async () => {
+    const page = await browser.newPage()
+    await page.goto(`${demo.identityProvider}/people/demo-1002`)
+    await page.getByLabel('Department').fill('Navy')
+    await page.getByRole('button', { name: 'Save' }).click()
+    await page.goto(`${demo.gatehouse}/sign-in/demo`)
+    await page.getByRole('button', { name: /Grace Hopper/ }).click()
+    await page.getByRole('row', { name: /^Department Navy/ }).waitFor()
+    await page.close()
+  })
+
+  it('tells a deprovisioned person in plain words', async () => {
+    const db = openDatabase({ sqlite: join(demo.dataDir, 'gatehouse.db') })
+    const user = await findUser(db, 'grace@corp.example')
+    assert.ok(user)
+    await deprovision(portsOf(db), { user: user.id, reason: 'left', actor: OPERATOR, now: new Date() })
+    await db.close()
+    const page = await browser.newPage()
+    await page.goto(demo.app)
+    await page.getByRole('button', { name: /Grace Hopper/ }).click()
+    await page.getByRole('heading', { name: 'Your access has ended' }).waitFor()
+    assert.match((await page.locator('.reference').textContent()) ?? '', /^[0-9A-Z]{4}-[0-9A-Z]{4}$/)
+    await page.screenshot({ path: join(output, '5-refused.png') })
+    await page.close()
+  })
+
+  it('signs out', async () => {
+    const page = await browser.newPage()
+    await page.goto(demo.app)
+    await page.getByRole('button', { name: /Ada Lovelace/ }).click()
+    await page.getByRole('link', { name: 'Sign out' }).click()
+    await page.screenshot({ path: join(output, '6-sign-out.png') })
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await page.getByRole('heading', { name: 'You are signed out' }).waitFor()
+    await page.goto(demo.app)
+    await page.getByText('Who are you today?').waitFor()
+    await page.close()
+  })
+})
