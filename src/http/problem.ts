@@ -31,8 +31,9 @@ export async function sendProblem(request: IncomingMessage, response: ServerResp
 }
 
 export function refusalProblem({ code }: Refusal, reference: string, again: string): Problem {
-  const { status, title, sentence } = kindOf(code)
-  return { status, title, sentence, code, reference, again }
+  const { status, title, sentence, remedy } = kindOf(code)
+  // What only an administrator can change does not get better by trying.
+  return { status, title, sentence, code, reference, ...(remedy === 'administrator' ? {} : { again }) }
 }
 
 export const notFound: Problem = {

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { findUser, listSignIns } from '../../src/store/console-reads.ts'
+import { findSignIn, findUser } from '../../src/store/console-reads.ts'
 import { startHouse, type TestHouse } from '../support/house.ts'
 import { missing } from '../support/peers.ts'
 import { type SimpleSamlPhp, startSimpleSamlPhp } from '../support/simplesamlphp.ts'
@@ -15,6 +15,8 @@ describe('SimpleSAMLphp', { skip: missing('simplesamlphp') }, () => {
 
   before(async () => {
     house = await startHouse()
+    // The other side has a clock of its own.
+    Object.defineProperty(house.clock, 'now', { get: () => new Date() })
     const entityId = `${house.baseUrl}/saml/ssp/metadata`
     idp = await startSimpleSamlPhp({
       sp: { entityId, acs: `${house.baseUrl}/saml/ssp/acs`, certificate: house.spKeys.certificate },
@@ -84,7 +86,7 @@ describe('SimpleSAMLphp', { skip: missing('simplesamlphp') }, () => {
     const page = await signIn(new Walker(), 'pierre', 'piezo')
     assert.equal(page.status, 403)
     assert.match(page.body, /Something about you is missing/)
-    const [record] = await listSignIns(house.db, { limit: 1 })
+    const record = await findSignIn(house.db, page.dom.querySelector('.reference')?.text ?? '')
     assert.match(record?.detail ?? '', /email \(from attributes\.urn:oid:0\.9\.2342\.19200300\.100\.1\.3\)/)
     assert.equal(await findUser(house.db, 'pierre'), undefined)
   })
