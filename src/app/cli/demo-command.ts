@@ -2,8 +2,8 @@
 
 import { relative } from 'node:path'
 import type { Command } from 'commander'
-import { type Demo, startDemo } from '../demo/demo.ts'
-import { print } from './output.ts'
+import type { Demo } from '../demo/demo.ts'
+import { CommandFailure, print } from './output.ts'
 import { stopAsked } from './serve-commands.ts'
 
 export function demoCommand(program: Command): void {
@@ -11,11 +11,22 @@ export function demoCommand(program: Command): void {
     .command('demo')
     .description('show a whole sign-in on this machine: an identity provider, Gatehouse and a legacy app')
     .action(async () => {
+      const { startDemo } = await demoModule()
       const demo = await startDemo(process.env)
       print(banner(demo))
       await stopAsked()
       await demo.stop()
     })
+}
+
+/** Only when asked for by name: a production install has neither the demo's identity provider nor a use for it. */
+async function demoModule(): Promise<typeof import('../demo/demo.ts')> {
+  try {
+    return await import('../demo/demo.ts')
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    throw new CommandFailure('The demo is not part of a production install; «npm ci» in a checkout brings it.')
+  }
 }
 
 function banner({ gatehouse, app, identityProvider, people, dataDir }: Demo): string {
