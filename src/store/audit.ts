@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { AuditEvent } from '../domain/events.ts'
 import { ID_ENTROPY, mint } from '../domain/ids.ts'
 import type { Audit, Tx } from '../flows/ports.ts'
-import { inside } from './db.ts'
+import { inside } from './transactions.ts'
 
 export const audit: Audit = { write: writeAudit }
 

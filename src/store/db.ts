@@ -6,6 +6,7 @@ import { dirname } from 'node:path'
 import knex, { type Knex } from 'knex'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
 import { SqliteClient } from './sqlite-client.ts'
+import { inside, transaction } from './transactions.ts'
 
 export type DatabaseLocation = { readonly sqlite: string } | { readonly postgres: string }
 
@@ -23,24 +24,20 @@ const PATIENCE_MS = 5_000
 const MOST_ATTEMPTS = 10
 
 export function openDatabase(location: DatabaseLocation): Db {
-  // A flow looks at several tables before it decides; it must see them all as they were at one moment.
-  const isolation = 'postgres' in location ? ({ isolationLevel: 'repeatable read' } as const) : {}
+  // A flow looks at several tables before it decides; it must see them all as they were at one moment. SQLite takes its
+  // write lock at once: a transaction that reads first and then writes is refused without waiting.
+  const begin = 'postgres' in location ? 'begin isolation level repeatable read' : 'begin immediate'
   const { writer, reader } = 'sqlite' in location ? openSqlite(location.sqlite) : openPostgres(location.postgres)
   return {
     dialect: 'sqlite' in location ? 'sqlite' : 'postgres',
     writer,
     read: (look) => translated(() => look(reader)),
-    inTransaction: (work) => retried(() => translated(() => writer.transaction((trx) => work(trx as unknown as Tx), isolation))),
+    inTransaction: (work) => retried(() => translated(() => transaction(writer, begin, work))),
     async close() {
       await writer.destroy()
       if (reader !== writer) await reader.destroy()
     },
   }
-}
-
-/** The knex transaction behind a Tx. For store/ alone. */
-export function inside(tx: Tx): Knex.Transaction {
-  return tx as unknown as Knex.Transaction
 }
 
 /** knex tells the console what it also throws; whoever catches it has a log of their own. */

@@ -1,4 +1,4 @@
-// The two classes of knex that sqlite-client.ts extends; knex ships them without types.
+// The class of knex that sqlite-client.ts extends; knex ships it without types.
 
 declare module 'knex/lib/dialects/sqlite3/index.js' {
   import type { Database } from 'sqlite3'
@@ -13,15 +13,7 @@ declare module 'knex/lib/dialects/sqlite3/index.js' {
   }
 
   export default class Sqlite3Client {
-    transaction(...args: unknown[]): unknown
     _query(connection: Database, query: Query): Promise<Query>
     destroyRawConnection(connection: Database): Promise<void>
-  }
-}
-
-declare module 'knex/lib/dialects/sqlite3/execution/sqlite-transaction.js' {
-  export default class SqliteTransaction {
-    constructor(client: unknown, ...args: unknown[])
-    query(connection: unknown, sql: string): Promise<unknown>
   }
 }

@@ -1,7 +1,7 @@
 // Deletes what has run out. Each delete is bounded by an index on the time it looks at.
 
 import type { Leftovers } from '../flows/ports.ts'
-import { inside } from './db.ts'
+import { inside } from './transactions.ts'
 
 export const leftovers: Leftovers = {
   async sweep(tx, now, signInsBefore) {

@@ -6,7 +6,8 @@ import type { SourceId } from '../domain/ids.ts'
 import { compilePolicy, type DocumentInForce, type DocumentKind, type Policy, type PolicyDocument } from '../domain/policy.ts'
 import type { PolicyDocuments, Tx } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
-import { type Db, fromJson, inside } from './db.ts'
+import { type Db, fromJson } from './db.ts'
+import { inside, type Queries } from './transactions.ts'
 
 interface DocumentRow {
   kind: DocumentKind
@@ -80,7 +81,7 @@ async function revisionOf(knex: Knex): Promise<number> {
   return row.revision
 }
 
-async function inForce(knex: Knex): Promise<readonly DocumentInForce[]> {
+async function inForce(knex: Queries): Promise<readonly DocumentInForce[]> {
   const newest = knex('policy_documents').select('kind', 'name').max('version as version').groupBy('kind', 'name').as('newest')
   const rows: DocumentRow[] = await knex('policy_documents as d')
     .join(newest, (on) => on.on('newest.kind', 'd.kind').andOn('newest.name', 'd.name').andOn('newest.version', 'd.version'))

@@ -2,7 +2,8 @@
 
 import type { SessionId } from '../domain/ids.ts'
 import type { Sessions, Ticket, Tx } from '../flows/ports.ts'
-import { inside, takeRow, toDate } from './db.ts'
+import { takeRow, toDate } from './db.ts'
+import { inside } from './transactions.ts'
 
 interface TicketRow {
   secret_hash: string

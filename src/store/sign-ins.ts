@@ -2,7 +2,8 @@
 
 import type { SourceId } from '../domain/ids.ts'
 import type { Assertions, SignInRequests, SignIns } from '../flows/ports.ts'
-import { inside, takeRow, toDate } from './db.ts'
+import { takeRow, toDate } from './db.ts'
+import { inside } from './transactions.ts'
 
 interface RequestRow {
   id: string

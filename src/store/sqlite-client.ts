@@ -1,26 +1,14 @@
-// knex's SQLite client with two habits of ours. A transaction takes the write lock at BEGIN, because one that reads first
-// and then writes is refused without waiting. And statements stay prepared: compiling them again for every call, on
-// another thread, costs more than running them.
+// knex's SQLite client with a habit of ours: statements stay prepared. Compiling them again for every call, on another
+// thread, costs more than running them.
 
-import SqliteTransaction from 'knex/lib/dialects/sqlite3/execution/sqlite-transaction.js'
 import Sqlite3Client, { type Query } from 'knex/lib/dialects/sqlite3/index.js'
 import type { Database, Statement } from 'sqlite3'
-
-class ImmediateTransaction extends SqliteTransaction {
-  begin(connection: unknown) {
-    return this.query(connection, 'begin immediate;')
-  }
-}
 
 /** As many as one connection keeps; the house has about sixty. */
 const MOST_STATEMENTS = 200
 const keptStatements = new WeakMap<Database, Map<string, Statement>>()
 
 export class SqliteClient extends Sqlite3Client {
-  override transaction(...args: unknown[]) {
-    return new ImmediateTransaction(this, ...args)
-  }
-
   override async _query(connection: Database, query: Query): Promise<Query> {
     // Schema changes run once, and a kept statement would outlive what it was compiled for.
     if (!/^\s*(select|insert|update|delete|begin|commit|rollback)/i.test(query.sql)) return super._query(connection, query)

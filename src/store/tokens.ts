@@ -2,7 +2,8 @@
 
 import type { TokenId } from '../domain/ids.ts'
 import type { ApiToken, ApiTokens } from '../flows/ports.ts'
-import { type Db, inside, toDate } from './db.ts'
+import { type Db, toDate } from './db.ts'
+import { inside } from './transactions.ts'
 
 interface TokenRow {
   id: TokenId

@@ -7,7 +7,8 @@ import type { UserId } from '../domain/ids.ts'
 import { type AttributeOnFile, firstValue, type Profile, type ProfileValue, type RecordOnFile, type User } from '../domain/model.ts'
 import type { CommitContext, Tx, UserCommit, Users } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
-import { fromJson, inside, toDate } from './db.ts'
+import { fromJson, toDate } from './db.ts'
+import { inside } from './transactions.ts'
 
 interface UserRow {
   id: UserId

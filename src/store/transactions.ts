@@ -1,0 +1,50 @@
+// One transaction on one connection. knex's own transaction object costs more than all the statements of a sign-in
+// together; what we need of it (no savepoints, no nesting) is begin, commit and rollback.
+
+import type { Knex } from 'knex'
+import type { Tx } from '../flows/ports.ts'
+
+/** knex, bound to a transaction's connection. */
+export interface Queries {
+  // biome-ignore lint/suspicious/noExplicitAny: rows are typed where they are read, as with knex itself
+  (table: string | Knex.QueryBuilder): Knex.QueryBuilder<any, any>
+  raw(sql: string, bindings?: readonly Knex.RawBinding[]): Knex.Raw
+  ref(column: string): Knex.Ref<string, Record<string, string>>
+}
+
+/** What a pool hands out; the mark makes it throw the connection away instead of lending it again. */
+interface Connection {
+  __knex__disposed?: unknown
+}
+
+export async function transaction<Result>(knex: Knex, begin: string, work: (tx: Tx) => Promise<Result>): Promise<Result> {
+  const connection: Connection = await knex.client.acquireConnection()
+  const run = (sql: string) => knex.raw(sql).connection(connection)
+  try {
+    await run(begin)
+    const result = await work(bind(knex, connection) as unknown as Tx)
+    await run('commit')
+    return result
+  } catch (error) {
+    // A connection on which even that fails is no good to the next one.
+    await run('rollback').catch((cause: unknown) => {
+      connection.__knex__disposed = cause
+    })
+    throw error
+  } finally {
+    await knex.client.releaseConnection(connection)
+  }
+}
+
+/** The queries behind a Tx. For store/ alone. */
+export function inside(tx: Tx): Queries {
+  return tx as unknown as Queries
+}
+
+function bind(knex: Knex, connection: Connection): Queries {
+  const queries = (table: string | Knex.QueryBuilder) => knex(table as string).connection(connection)
+  return Object.assign(queries, {
+    raw: (sql: string, bindings: readonly Knex.RawBinding[] = []) => knex.raw(sql, bindings as Knex.RawBinding[]).connection(connection),
+    ref: (column: string) => knex.ref(column),
+  })
+}
