@@ -53,7 +53,7 @@ const HOMES: Readonly<Record<string, (file: string) => boolean>> = {
   '@node-saml/node-saml': (file) => file === 'http/saml/service-provider.ts',
   passport: (file) => file === 'http/saml/service-provider.ts',
   knex: (file) => file.startsWith('store/'),
-  sqlite3: (file) => file === 'store/sqlite-client.ts',
+  sqlite3: (file) => file === 'store/sqlite-client.ts' || file === 'store/db.ts',
   httpxy: (file) => file === 'http/gate/gate.ts',
   cookie: (file) => file === 'http/cookies.ts',
   commander: (file) => file.startsWith('app/cli/'),

@@ -3,7 +3,7 @@
 // and nothing else.
 
 import type { VerifiedAssertion } from '../domain/assertion.ts'
-import { decide, type Prepared, prepare } from '../domain/decide.ts'
+import { decide, type Known, type Prepared, prepare } from '../domain/decide.ts'
 import type { Actor } from '../domain/events.ts'
 import type { SignInId, UserId } from '../domain/ids.ts'
 import type { SourceRecord } from '../domain/model.ts'
@@ -23,6 +23,7 @@ import type {
   Users,
 } from './ports.ts'
 import { hashSecret } from './secrets.ts'
+import { together } from './together.ts'
 
 export type AcceptAssertionPorts = Transactions & {
   users: Users
@@ -83,25 +84,30 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
       return { refusal, reference }
     }
 
-    // Gather.
+    // Gather: all at once, because each wait costs more than the question.
     const claim = { connection: connection.id, id: assertion.id, expiresAt: assertion.replayableUntil }
-    if (!(await ports.assertions.claim(tx, claim))) return no(refuse('assertion.replayed', `assertion ${assertion.id} was used before`))
-    const request = await takeRequest(ports, tx, arrival)
+    const [claimed, request, found] = await together([
+      ports.assertions.claim(tx, claim),
+      takeRequest(ports, tx, arrival),
+      lookUp(ports, tx, prepared),
+    ])
+    if (!claimed) return no(refuse('assertion.replayed', `assertion ${assertion.id} was used before`))
     if (isRefusal(request)) return no(request)
-    if (isRefusal(prepared)) return no(prepared)
-    const known = await ports.users.lookUp(tx, prepared)
+    if (isRefusal(found)) return no(found)
 
     // Decide.
-    const { outcome } = decide(prepared, known, arrival.policy.sources, ports.mint.id('usr', now))
-    if (isRefusal(outcome)) return no(outcome, known.linked?.id)
+    const { outcome } = decide(found.prepared, found.known, arrival.policy.sources, ports.mint.id('usr', now))
+    if (isRefusal(outcome)) return no(outcome, found.known.linked?.id)
 
     // Commit.
     const actor: Actor = { kind: 'connection', id: connection.id, name: connection.name }
     await ports.users.commit(tx, outcome, { actor, now, signIn: id })
     const session = newSession(ports.mint, arrival, outcome.user.id, id)
     const secret = ports.mint.secret()
-    await ports.sessions.open(tx, session, { secretHash: hashSecret(secret), host: arrival.host })
-    await ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id })
+    await together([
+      ports.sessions.open(tx, session, { secretHash: hashSecret(secret), host: arrival.host }),
+      ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id }),
+    ])
     return { reference, session, secret, request }
   })
 }
@@ -117,6 +123,14 @@ function prepareArrival({ assertion, connection, policy, now }: Arrival): Prepar
     observedAt: now,
   }
   return prepare(said, source)
+}
+
+async function lookUp(
+  ports: { users: Users },
+  tx: Tx,
+  prepared: Prepared | Refusal,
+): Promise<{ prepared: Prepared; known: Known } | Refusal> {
+  return isRefusal(prepared) ? prepared : { prepared, known: await ports.users.lookUp(tx, prepared) }
 }
 
 /** The request this assertion answers, used up; undefined where the identity provider may begin and did. */

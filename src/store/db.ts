@@ -4,6 +4,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import knex, { type Knex } from 'knex'
+import type { Database } from 'sqlite3'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
 import { SqliteClient } from './sqlite-client.ts'
 import { inside, transaction } from './transactions.ts'
@@ -65,11 +66,14 @@ function openSqlite(filename: string) {
       pool: {
         min: 1,
         max: most,
-        afterCreate: (connection: { exec(sql: string, done: (error: Error | null) => void): void }, done: (error: Error | null) => void) =>
+        afterCreate: (connection: Database, done: (error: Error | null) => void) => {
+          // In the order they are asked, whichever of the driver's threads is free.
+          connection.serialize()
           connection.exec(
             `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;`,
             done,
-          ),
+          )
+        },
       },
       acquireConnectionTimeout: PATIENCE_MS * 2,
     })

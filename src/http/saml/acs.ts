@@ -40,13 +40,12 @@ export function acsRoutes(deps: AcsDeps): Router {
 }
 
 async function consume(deps: AcsDeps, request: Request, response: Response): Promise<void> {
-  const policy = await deps.policy()
+  const [policy, form] = await Promise.all([deps.policy(), readPostedForm(request, response)])
   const connection = policy.connections.get(String(request.params.connection))
   if (!connection) return sendProblem(request, response, notFound)
   const now = deps.clock()
   const address = request.socket.remoteAddress ?? ''
 
-  const form = await readPostedForm(request, response)
   const verified = isRefusal(form) ? form : await deps.serviceProvider.verify(form.SAMLResponse, connection, now)
   const outcome = isRefusal(verified)
     ? await deps.refuse({ refusal: verified, connection, address, now })
