@@ -44,7 +44,7 @@ export function cookieJar(secure: boolean): CookieJar {
     clearRequest: (to, { id, path }) => set(to, { ...common, ...crossSite(secure), name: request(id), value: '', path, maxAge: 0 }),
     withoutOurs(header) {
       const kept = header.split(';').filter((pair) => !OURS.test(pair.trim().split('=', 1)[0]?.trim() ?? ''))
-      return kept.length ? kept.join(';').trim() : undefined
+      return kept.length ? kept.map((pair) => pair.trim()).join('; ') : undefined
     },
     isOurs: (setCookie) => OURS.test(setCookie.split('=', 1)[0]?.trim() ?? ''),
   }

@@ -117,12 +117,11 @@ function isUnavailable(error: unknown): boolean {
 }
 
 /**
- * Deletes the row that the query finds and hands it over; a second call finds nothing. One statement, so that of two
+ * Runs `delete … returning *` and hands over the row; a second call finds nothing. One statement, so that of two
  * transactions only one gets it. (knex writes RETURNING on a delete for PostgreSQL only.)
  */
-export async function takeRow<Row>(tx: Tx, find: Knex.QueryBuilder): Promise<Row | undefined> {
-  const { sql, bindings } = find.delete().toSQL()
-  const answer = await inside(tx).raw(`${sql} returning *`, bindings as Knex.RawBinding[])
+export async function takeRow<Row>(tx: Tx, sql: string, bindings: readonly Knex.RawBinding[]): Promise<Row | undefined> {
+  const answer = await inside(tx).raw(sql, bindings)
   const rows: Row[] = Array.isArray(answer) ? answer : answer.rows
   return rows[0]
 }

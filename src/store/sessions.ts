@@ -66,8 +66,8 @@ export const sessions: Sessions = {
   },
 
   async takeTicket(tx, { secretHash, host, entryHash, now }) {
-    const find = inside(tx)('tickets').where({ secret_hash: secretHash, host, entry_hash: entryHash }).where('expires_at', '>', now)
-    const row = await takeRow<TicketRow>(tx, find)
+    const sql = 'delete from tickets where secret_hash = ? and host = ? and entry_hash = ? and expires_at > ? returning *'
+    const row = await takeRow<TicketRow>(tx, sql, [secretHash, host, entryHash, now])
     return (
       row && {
         secretHash: row.secret_hash,

@@ -27,10 +27,8 @@ export const requests: SignInRequests = {
   },
 
   async take(tx, { id, connection, browserHash, now }) {
-    const find = inside(tx)('sign_in_requests')
-      .where({ id, source_id: connection, browser_hash: browserHash })
-      .where('expires_at', '>', now)
-    const row = await takeRow<RequestRow>(tx, find)
+    const sql = 'delete from sign_in_requests where id = ? and source_id = ? and browser_hash = ? and expires_at > ? returning *'
+    const row = await takeRow<RequestRow>(tx, sql, [id, connection, browserHash, now])
     return (
       row && {
         id: row.id,

@@ -52,7 +52,10 @@ function explain(error: unknown): number {
     return EXIT.failed
   }
   const { code, message, port } = error as { code?: string; message?: string; port?: number }
-  if (code === 'EADDRINUSE') complain(`Port ${port} is taken by another program. PORT chooses another one.`)
+  if (code === 'EADDRINUSE')
+    complain(
+      `Port ${port} is taken by another program. PORT chooses another one (GATEHOUSE_DEMO_IDP_PORT and GATEHOUSE_DEMO_APP_PORT for the demo’s two others).`,
+    )
   else complain(`It failed: ${message ?? String(error)}`)
   if (process.env.GATEHOUSE_LOG_LEVEL === 'debug' && error instanceof Error) complain(error.stack ?? '')
   return EXIT.failed
