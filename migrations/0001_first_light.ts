@@ -61,6 +61,7 @@ export async function up(knex: Knex): Promise<void> {
     t.string('browser_hash', 43).notNullable()
     t.text('return_to').notNullable()
     t.string('entry_hash', 43)
+    t.string('replaces_session', 30)
     t.timestamp('expires_at', { useTz: true }).notNullable().index()
   })
 

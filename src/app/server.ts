@@ -1,5 +1,5 @@
-// Listens, and sends each request to its door by its host: Gatehouse's own, or an app's through the gate. Stops without
-// cutting anybody off in the middle.
+// Listens, and sends each request to its door by its host: Gatehouse's own, or an app's through the gate. A stop lets open
+// requests finish for a while; WebSockets end at once.
 
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -37,6 +37,7 @@ export async function listen(house: House, { port, address, baseUrl }: { port: n
     stop: () =>
       new Promise((resolve) => {
         clearInterval(sweeping)
+        house.gate.endUpgraded()
         const patience = setTimeout(() => server.closeAllConnections(), GRACE_MS)
         server.close(() => {
           clearTimeout(patience)

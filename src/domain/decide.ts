@@ -85,6 +85,7 @@ export function decide(prepared: Prepared, known: Known, policies: SourcePolicie
       if (!policy.jit.create) return explain(refuse('jit.create-off', `${found.why}, and ${policy.name} may not create anybody`))
       const record = remember(undefined, said, externalId)
       const profile = deriveProfile([record], policies)
+      if (isRefusal(profile)) return explain(profile)
       const missing = missingFrom(profile, policy)
       if (missing) return explain(missing)
       const attributes = diffProfiles({}, profile)
@@ -99,6 +100,7 @@ export function decide(prepared: Prepared, known: Known, policies: SourcePolicie
       const record = remember(onFile, said, externalId)
       const others = known.records.filter((other) => other !== onFile)
       const profile = policy.jit.update ? deriveProfile([record, ...others], policies) : user.profile
+      if (isRefusal(profile)) return explain(profile)
       const missing = missingFrom(profile, policy)
       if (missing) return explain(missing)
       const attributes = diffProfiles(user.profile, profile)

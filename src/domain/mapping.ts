@@ -38,6 +38,8 @@ export interface Mapped {
 
 /** Values longer than this (in UTF-16 code units) are refused: nothing about a person needs them. */
 const LONGEST_VALUE = 4096
+/** For what is looked up by: the most that any database's index holds, in the widest characters. */
+export const LONGEST_KEY = 512
 
 /**
  * Reads `nameID`, `attributes.email`, `attributes.http://schemas.example/claims/name` and `attributes.mail[0]`.
@@ -91,8 +93,9 @@ function faultOf(row: MappingRow, values: readonly string[]): string | undefined
   if (attribute?.type === 'string' && values.length > 1) {
     return `${row.to} takes one value, but ${row.from} has ${values.length}; ${row.from}[0] picks the first`
   }
+  const longest = attribute?.unique ? LONGEST_KEY : LONGEST_VALUE
   for (const value of values) {
-    if (value.length > LONGEST_VALUE) return `${row.from} holds a value of more than ${LONGEST_VALUE} characters`
+    if (value.length > longest) return `${row.from} holds a value of more than ${longest} characters`
     // Control characters would break out of a header line further down.
     if (/\p{Cc}/u.test(value)) return `${row.from} holds a control character`
   }

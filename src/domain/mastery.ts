@@ -5,6 +5,7 @@ import type { SourceId } from './ids.ts'
 import { map } from './mapping.ts'
 import type { Profile, ProfileValue, RecordOnFile } from './model.ts'
 import { sameValues } from './records.ts'
+import type { Refusal } from './refusals.ts'
 import type { SourcePolicy } from './source-policy.ts'
 
 export type SourcePolicies = ReadonlyMap<SourceId, SourcePolicy>
@@ -14,14 +15,16 @@ function byRank(a: SourceId, b: SourceId): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** The word of a source that is no longer in force counts for nothing. */
-export function deriveProfile(records: readonly RecordOnFile[], policies: SourcePolicies): Profile {
+/** The word of a source that is no longer in force counts for nothing. One value that cannot be used refuses the whole. */
+export function deriveProfile(records: readonly RecordOnFile[], policies: SourcePolicies): Profile | Refusal {
   const profile: Record<string, ProfileValue> = {}
   const ranked = [...records].sort((a, b) => byRank(a.source, b.source))
   for (const record of ranked) {
     const policy = policies.get(record.source)
     if (!policy) continue
-    for (const [attribute, { values, from, since }] of map(record, policy.mapping).values) {
+    const mapped = map(record, policy.mapping)
+    if (mapped.refusal) return mapped.refusal
+    for (const [attribute, { values, from, since }] of mapped.values) {
       profile[attribute] ??= { values, source: record.source, policyVersion: policy.version, from, since }
     }
   }

@@ -4,7 +4,7 @@
 
 import { foldKey } from './attributes.ts'
 import type { SourceId, UserId } from './ids.ts'
-import { type Mapped, read, type SourcePath } from './mapping.ts'
+import { LONGEST_KEY, type Mapped, read, type SourcePath } from './mapping.ts'
 import type { ExternalId, NameId, SourceRecord, User } from './model.ts'
 import { remember } from './records.ts'
 import { type Refusal, refuse } from './refusals.ts'
@@ -72,13 +72,19 @@ export function identify(record: SourceRecord, path: SourcePath): ExternalId | R
         'the NameID is transient; set externalId to a lasting attribute, or ask the identity provider for a persistent NameID',
       )
     }
-    return { key: nameIdKey(record.nameId), value: record.nameId.value }
+    return checked({ key: nameIdKey(record.nameId), value: record.nameId.value })
   }
   const found = read(remember(undefined, record, { key: '', value: '' }), path)
   const [value, second] = found?.values ?? []
   if (value === undefined || value.trim() === '') return refuse('subject.missing', `externalId: attribute ${path.name} is missing or empty`)
   if (second !== undefined) return refuse('subject.missing', `externalId: attribute ${path.name} has several values`)
-  return { key: `attribute ${path.name} ${foldKey(value)}`, value }
+  return checked({ key: `attribute ${path.name} ${foldKey(value)}`, value })
+}
+
+function checked(externalId: ExternalId): ExternalId | Refusal {
+  return externalId.key.length > LONGEST_KEY
+    ? refuse('attribute.value', `the external id is longer than ${LONGEST_KEY} characters`)
+    : externalId
 }
 
 /** Case counts in persistent identifiers (they may be base64) and does not in addresses, however they are labelled. */

@@ -55,7 +55,8 @@ const app = z.strictObject({
   name,
   host: z
     .string()
-    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/, 'write a lower-case host name, with :port where it is not the standard one'),
+    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/, 'write a lower-case host name, with :port where it is not the standard one')
+    .refine(isHostAsSent, 'write it as browsers send it: a host name that exists in addresses, without :80 or :443'),
   upstream: httpUrl.refine((value) => URL.canParse(value) && new URL(value).pathname === '/' && !/[?#@]/.test(value), {
     error: 'write scheme, host and port only, without a path: http://127.0.0.1:4000',
   }),
@@ -217,6 +218,11 @@ function eachOnce<Row>(key: (row: Row) => string, field: string) {
       seen.add(value)
     }
   }
+}
+
+/** As the Host header will say it, whichever scheme it comes by. */
+function isHostAsSent(host: string): boolean {
+  return ['http:', 'https:'].every((scheme) => URL.canParse(`${scheme}//${host}`) && new URL(`${scheme}//${host}`).host === host)
 }
 
 function protocolOf(value: string): string | undefined {

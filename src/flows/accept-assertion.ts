@@ -102,6 +102,8 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
     // Commit.
     const actor: Actor = { kind: 'connection', id: connection.id, name: connection.name }
     await ports.users.commit(tx, outcome, { actor, now, signIn: id })
+    // Left open, it would go on speaking for this browser at the apps, past a sign-out from the new one.
+    if (request?.replaces) await ports.sessions.end(tx, { session: request.replaces })
     const session = newSession(ports.mint, arrival, outcome.user.id, id)
     const secret = ports.mint.secret()
     await together([

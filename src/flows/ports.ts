@@ -82,6 +82,8 @@ export interface SignInRequest {
   readonly returnTo: string
   /** Of the secret in the app's entry cookie, where an app sent the person. */
   readonly entryHash?: string
+  /** The session that this browser has already; it ends when the new one begins. */
+  readonly replaces?: SessionId
   readonly expiresAt: Date
 }
 

@@ -1,6 +1,7 @@
 // Begins a sign-in: keeps a row for the request that is about to be sent, bound to this browser by a secret that only
 // its cookie holds. Nothing about the person is known yet.
 
+import type { SessionId } from '../domain/ids.ts'
 import type { Connection } from '../domain/policy.ts'
 import type { Mint, SignInRequests, Transactions } from './ports.ts'
 import { hashSecret } from './secrets.ts'
@@ -16,7 +17,7 @@ export interface StartedSignIn {
 
 export async function startSignIn(
   ports: Transactions & { requests: SignInRequests; mint: Mint },
-  ask: { connection: Connection; returnTo: URL; entryHash?: string; now: Date },
+  ask: { connection: Connection; returnTo: URL; entryHash?: string; replaces?: SessionId; now: Date },
 ): Promise<StartedSignIn> {
   // SAML core 2.0, section 1.3.4: an ID is an xs:NCName, hence the underscore.
   const requestId = `_${ports.mint.secret()}`
@@ -28,6 +29,7 @@ export async function startSignIn(
       browserHash: hashSecret(browserSecret),
       returnTo: ask.returnTo.href,
       ...(ask.entryHash ? { entryHash: ask.entryHash } : {}),
+      ...(ask.replaces ? { replaces: ask.replaces } : {}),
       expiresAt: new Date(ask.now.getTime() + REQUEST_MINUTES * 60_000),
     }),
   )

@@ -22,6 +22,8 @@ export interface Db extends Transactions {
 
 /** How long one waits for another writer, or for a connection, before the database counts as unavailable. */
 const PATIENCE_MS = 5_000
+/** A PostgreSQL that is silent for longer has hung, or the network has. */
+const SLOWEST_QUERY_MS = 15_000
 const MOST_ATTEMPTS = 10
 
 export function openDatabase(location: DatabaseLocation): Db {
@@ -48,7 +50,13 @@ function openPostgres(connectionString: string) {
   const both = knex({
     client: 'pg',
     log: quiet,
-    connection: { connectionString, application_name: 'gatehouse', connectionTimeoutMillis: PATIENCE_MS, keepAlive: true },
+    connection: {
+      connectionString,
+      application_name: 'gatehouse',
+      connectionTimeoutMillis: PATIENCE_MS,
+      query_timeout: SLOWEST_QUERY_MS,
+      keepAlive: true,
+    },
     pool: { min: 0, max: 10 },
     acquireConnectionTimeout: PATIENCE_MS,
   })
@@ -101,11 +109,11 @@ async function translated<Result>(attempt: () => Promise<Result>): Promise<Resul
   }
 }
 
-/** PostgreSQL: unique_violation, serialization_failure, deadlock_detected. SQLite: a unique or primary key. */
+/** PostgreSQL: unique_violation, serialization_failure, deadlock_detected, and what follows one of them. SQLite: a unique or primary key. */
 function lostRace(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string }
   if (code === 'SQLITE_CONSTRAINT') return /UNIQUE constraint/.test(message ?? '')
-  return code === '23505' || code === '40001' || code === '40P01'
+  return code === '23505' || code === '40001' || code === '40P01' || code === '25P02'
 }
 
 function isUnavailable(error: unknown): boolean {
@@ -113,7 +121,7 @@ function isUnavailable(error: unknown): boolean {
   if (name === 'KnexTimeoutError') return true
   if (code && /^(ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOST|ENETUNREACH|08|57P|53)/.test(code)) return true
   if (code && /^SQLITE_(BUSY|LOCKED|CANTOPEN|IOERR|FULL|READONLY|NOTADB|CORRUPT)/.test(code)) return true
-  return /Connection terminated|Client has encountered a connection error|timeout expired/.test(message ?? '')
+  return /Connection terminated|Client has encountered a connection error|timeout expired|Query read timeout/.test(message ?? '')
 }
 
 /**

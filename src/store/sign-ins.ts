@@ -1,6 +1,6 @@
 // Keeps what a sign-in leaves behind: the open request, the claimed assertion, the record of the attempt.
 
-import type { SourceId } from '../domain/ids.ts'
+import type { SessionId, SourceId } from '../domain/ids.ts'
 import type { Assertions, SignInRequests, SignIns } from '../flows/ports.ts'
 import { takeRow, toDate } from './db.ts'
 import { inside } from './transactions.ts'
@@ -11,8 +11,11 @@ interface RequestRow {
   browser_hash: string
   return_to: string
   entry_hash: string | null
+  replaces_session: SessionId | null
   expires_at: unknown
 }
+
+const LONGEST_DETAIL = 2_000
 
 export const requests: SignInRequests = {
   async keep(tx, request) {
@@ -22,6 +25,7 @@ export const requests: SignInRequests = {
       browser_hash: request.browserHash,
       return_to: request.returnTo,
       entry_hash: request.entryHash ?? null,
+      replaces_session: request.replaces ?? null,
       expires_at: request.expiresAt,
     })
   },
@@ -36,6 +40,7 @@ export const requests: SignInRequests = {
         browserHash: row.browser_hash,
         returnTo: row.return_to,
         ...(row.entry_hash ? { entryHash: row.entry_hash } : {}),
+        ...(row.replaces_session ? { replaces: row.replaces_session } : {}),
         expiresAt: toDate(row.expires_at),
       }
     )
@@ -69,7 +74,8 @@ export const signIns: SignIns = {
       connection: signIn.connection?.name ?? null,
       outcome: signIn.outcome,
       code: signIn.code ?? null,
-      detail: signIn.detail ?? null,
+      // Some of it came from outside, unverified.
+      detail: signIn.detail?.slice(0, LONGEST_DETAIL) ?? null,
       remedy: signIn.remedy ?? null,
       user_id: signIn.user ?? null,
       subject: signIn.subject ?? null,

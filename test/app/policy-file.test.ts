@@ -58,6 +58,8 @@ describe('the policy file', () => {
       'apps[1].host',
       17,
     ],
+    ['a host that no address has', (text) => text.replace('app.localhost:3000', 'app.localhost:99999'), 'apps[0].host', 13],
+    ['a host with the port that browsers leave out', (text) => text.replace('app.localhost:3000', 'app.localhost:443'), 'apps[0].host', 13],
     ['a missing field', (text) => text.replace('    host: app.localhost:3000\n', ''), 'apps[0].host', 12],
   ]
   for (const [name, change, path, line] of faults) {

@@ -55,7 +55,9 @@ function linkedUser(
   state: User['state'] = 'active',
 ): { user: User; record: RecordOnFile; known: Known } {
   const record = remember(undefined, said, prepared(said, policy).externalId)
-  const user: User = { id: 'usr_known' as UserId, state, profile: deriveProfile([record], new Map([[CORP, policy]])) }
+  const profile = deriveProfile([record], new Map([[CORP, policy]]))
+  assert.ok(!isRefusal(profile))
+  const user: User = { id: 'usr_known' as UserId, state, profile }
   return { user, record, known: { linked: user, records: [record], owners: [] } }
 }
 
@@ -91,6 +93,21 @@ describe('decide', () => {
     assert.deepEqual(outcome.attributes, [{ attribute: 'email', before: ['ada@x'], after: ['new@x'] }])
     assert.deepEqual(outcome.user.profile.email, { values: ['new@x'], source: CORP, policyVersion: 1, from: 'attributes.mail', since: NOW })
     assert.deepEqual(outcome.user.profile.userName?.since, THEN)
+  })
+
+  it('refuses whole, not in part, when a value on file can no longer be used', () => {
+    const before = linkedUser(says({ uid: ['ada'], mail: ['ada@x'], dept: ['x', 'y'] }, THEN), policyWith())
+    const policy = policyWith({}, { department: 'attributes.dept' })
+    const { outcome } = decide(prepared(says({ uid: ['ada'], mail: ['ada@x'] }), policy), before.known, new Map([[CORP, policy]]), FRESH)
+    assert.ok(isRefusal(outcome) && outcome.code === 'attribute.value')
+    assert.match(outcome.detail, /department takes one value/)
+  })
+
+  it('refuses a name that no index could hold', () => {
+    const long = prepare({ ...says({ uid: ['u'], mail: ['m'] }), nameId: { value: 'n'.repeat(600), format: UNSPECIFIED } }, policyWith())
+    assert.ok(isRefusal(long) && long.code === 'attribute.value')
+    const longName = prepare(says({ uid: ['u'.repeat(600)], mail: ['m'] }), policyWith())
+    assert.ok(isRefusal(longName) && longName.code === 'attribute.value')
   })
 
   it('explains every mapping row and the match', () => {

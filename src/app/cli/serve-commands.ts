@@ -19,7 +19,7 @@ export function serveCommands(program: Command): void {
   program
     .command('migrate')
     .description('bring the database to the newest schema')
-    .option('--down', 'take the newest migration back instead', false)
+    .option('--down', 'take the newest migration back instead; what only the newer schema can hold is lost', false)
     .option('--json', 'answer with JSON', false)
     .action(migrate)
   program

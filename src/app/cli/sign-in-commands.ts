@@ -63,18 +63,22 @@ async function show(db: Db, reference: string, options: Options): Promise<void> 
 /** Until the terminal says stop. */
 async function follow(db: Db, shown: readonly SignInLine[], options: Options): Promise<void> {
   const seen = new Set<SignInId>(shown.map((one) => one.id))
+  for (const one of await recent(db, options)) seen.add(one.id)
   const stop = new AbortController()
   process.once('SIGINT', () => stop.abort())
   while (!stop.signal.aborted) {
-    // Looks back a little: of two attempts, the one that began first may be committed last.
-    const since = new Date(Date.now() - LOOK_BACK_MS)
-    for (const one of [...(await listSignIns(db, { limit: 500, since, refusedOnly: options.refused }))].reverse()) {
+    for (const one of [...(await recent(db, options))].reverse()) {
       if (seen.has(one.id)) continue
       seen.add(one.id)
       printLine(one, options)
     }
     await pause(FOLLOW_EVERY_MS, undefined, { signal: stop.signal }).catch(() => {})
   }
+}
+
+/** Looks back a little: of two attempts, the one that began first may be committed last. */
+function recent(db: Db, options: Options): Promise<readonly SignInLine[]> {
+  return listSignIns(db, { limit: 500, since: new Date(Date.now() - LOOK_BACK_MS), refusedOnly: options.refused })
 }
 
 function printLine(one: SignInLine, { json }: Options): void {

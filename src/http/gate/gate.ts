@@ -16,7 +16,7 @@ import { redirect, sendStylesheet, wantsJson } from '../pages.ts'
 import { faultProblem, notFound, type Problem, sendProblem } from '../problem.ts'
 import { appOrigin } from '../return.ts'
 import type { FindVisit, SessionInForce } from '../session.ts'
-import { asBytes, cleanHeaders, managedHeaders } from './headers.ts'
+import { asBytes, cleanHeaders, managedHeaders, namesFraming } from './headers.ts'
 
 export interface GateDeps {
   readonly visit: FindVisit
@@ -32,19 +32,42 @@ export interface Gate {
   /** @param host the request's Host, lower case, without the scheme's own port */
   request(request: IncomingMessage, response: ServerResponse, host: string): Promise<void>
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, host: string): Promise<void>
+  /** Ends every WebSocket: it has no end of its own to wait for. */
+  endUpgraded(): void
   close(): void
 }
 
-/** The only path that Gatehouse takes from an app. */
+/** How soon a WebSocket notices that its session has ended. */
+const RECHECK_MS = 2_000
+
+/** What Gatehouse takes from an app, besides /healthz and /readyz. */
 const RESERVED = '/.gatehouse/'
 
 export function gate(deps: GateDeps): Gate {
   const agents = { 'http:': new http.Agent({ keepAlive: true }), 'https:': new https.Agent({ keepAlive: true }) }
   const proxy = createProxyServer({ xfwd: false, changeOrigin: false, prependPath: false })
   const managed = new WeakMap<App, ReadonlySet<string>>()
+  /** Open upgraded connections, with what their sessions are found by. */
+  const upgraded = new Map<Duplex, { asked: IncomingMessage; host: string }>()
+  const watching = setInterval(() => void endOrphans(), RECHECK_MS)
+  watching.unref()
+
+  /** A WebSocket asks once and stays; its session may end before it does. */
+  async function endOrphans(): Promise<void> {
+    for (const [socket, { asked, host }] of upgraded) {
+      // While the database is away nobody's access can have been ended in it.
+      const visit = await deps.visit(asked, host).catch(() => undefined)
+      if (visit && !visit.session) socket.destroy()
+    }
+  }
   proxy.on('proxyRes', (answer) => {
     const set = answer.headers['set-cookie']
     if (set) answer.headers['set-cookie'] = set.filter((cookie) => !deps.cookies.isOurs(cookie))
+  })
+
+  // The library ends the app's half of a WebSocket when the client says goodbye, not when its half is cut.
+  proxy.on('proxyReqWs', (toApp, _request, socket) => {
+    toApp.once('upgrade', (_answer, appSocket) => socket.once('close', () => appSocket.destroy()))
   })
 
   /** Everything the app may see of this request, and nothing else. */
@@ -68,7 +91,7 @@ export function gate(deps: GateDeps): Gate {
     if (!app) return sendProblem(incoming, response, unknownHost(deps.baseUrl))
     const path = incoming.url ?? ''
     // Proxies are asked with a whole address (RFC 9112, section 3.2.2); we are not one of those.
-    if (!path.startsWith('/')) return sendProblem(incoming, response, badTarget)
+    if (!path.startsWith('/') || namesFraming(incoming.headers)) return sendProblem(incoming, response, badTarget)
     if (path.startsWith(RESERVED)) return reserved(deps, incoming, response, host)
     if (!session) return askToSignIn(deps, incoming, response, host)
 
@@ -89,8 +112,10 @@ export function gate(deps: GateDeps): Gate {
     try {
       const { policy, session } = await deps.visit(incoming, host)
       const app = policy.appsByHost.get(host)
-      if (!app || !session || !incoming.url?.startsWith('/') || incoming.url.startsWith(RESERVED))
+      if (!app || !session || !incoming.url?.startsWith('/') || incoming.url.startsWith(RESERVED) || namesFraming(incoming.headers))
         return refuseUpgrade(socket, app ? '401 Unauthorized' : '421 Misdirected Request')
+      upgraded.set(socket, { asked: { headers: incoming.headers } as IncomingMessage, host })
+      socket.once('close', () => upgraded.delete(socket))
       const protocol = incoming.headers.upgrade
       incoming.headers = { ...headersFor(incoming, app, session), connection: 'Upgrade', upgrade: protocol }
       await proxy.ws(incoming, socket as import('node:net').Socket, { target: new URL(app.upstream) }, head)
@@ -107,7 +132,11 @@ export function gate(deps: GateDeps): Gate {
         return sendProblem(incoming, response, faultProblem(error, deps.log))
       }),
     upgrade,
+    endUpgraded() {
+      for (const socket of upgraded.keys()) socket.destroy()
+    },
     close() {
+      clearInterval(watching)
       for (const agent of Object.values(agents)) agent.destroy()
     },
   }
@@ -143,11 +172,8 @@ async function enter(deps: GateDeps, request: IncomingMessage, response: ServerR
 /** People are sent to sign in and brought back; programs get a 401. */
 async function askToSignIn(deps: GateDeps, request: IncomingMessage, response: ServerResponse, host: string): Promise<void> {
   if (!isNavigation(request)) return sendProblem(request, response, noSession)
-  let entry = deps.cookies.readEntry(request)
-  if (!entry) {
-    entry = deps.mint.secret()
-    deps.cookies.setEntry(response, entry)
-  }
+  const entry = deps.cookies.readEntry(request) ?? deps.mint.secret()
+  deps.cookies.setEntry(response, entry)
   const signIn = new URL('/sign-in', deps.baseUrl)
   signIn.searchParams.set('return_to', appOrigin(deps.baseUrl, host) + (request.url ?? '/'))
   signIn.searchParams.set('entry', hashSecret(entry))
@@ -174,7 +200,7 @@ const noSession: Problem = {
 const badTarget: Problem = {
   status: 400,
   title: 'That is not an address here',
-  sentence: 'The request names a whole address instead of a path.',
+  sentence: 'The request cannot be passed on the way it is written.',
   code: 'bad-target',
 }
 

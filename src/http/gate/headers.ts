@@ -18,6 +18,21 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ])
 
+/** Where a body ends, and whom the request is for, is not the client's to hide from the next server. */
+const FRAMING = new Set(['content-length', 'transfer-encoding', 'host'])
+
+/** A Connection header that names one of those is an attempt at smuggling a second request past the gate. */
+export function namesFraming(sent: IncomingHttpHeaders): boolean {
+  return connectionNames(sent).some((name) => FRAMING.has(name))
+}
+
+function connectionNames(sent: IncomingHttpHeaders): readonly string[] {
+  return (sent.connection ?? '')
+    .toLowerCase()
+    .split(',')
+    .map((name) => name.trim())
+}
+
 /** What we say about the way here; whatever a client says of it is dropped. */
 const FORWARDED = new Set(['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto', 'x-real-ip'])
 
@@ -28,17 +43,10 @@ export function managedHeaders(app: App): ReadonlySet<string> {
 
 export function cleanHeaders(sent: IncomingHttpHeaders, managed: ReadonlySet<string>, cookies: CookieJar): IncomingHttpHeaders {
   // A client may call any header hop-by-hop (RFC 9110, section 7.6.1), so that a proxy further down would drop ours.
-  const named = sent.connection
-    ? new Set(
-        sent.connection
-          .toLowerCase()
-          .split(',')
-          .map((name) => name.trim()),
-      )
-    : undefined
+  const named = new Set(connectionNames(sent))
   const kept: IncomingHttpHeaders = {}
   for (const name of Object.keys(sent)) {
-    if (HOP_BY_HOP.has(name) || named?.has(name) || managed.has(foldHeaderName(name))) continue
+    if (HOP_BY_HOP.has(name) || (named.has(name) && !FRAMING.has(name)) || managed.has(foldHeaderName(name))) continue
     kept[name] = sent[name]
   }
   if (kept.cookie) {

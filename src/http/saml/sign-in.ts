@@ -1,6 +1,7 @@
 // GET /sign-in and /sign-in/{connection}: begins a sign-in at an identity provider, or sends whoever has a session on.
 
 import { type Request, type Response, Router } from 'express'
+import type { SessionId } from '../../domain/ids.ts'
 import type { Connection } from '../../domain/policy.ts'
 import { REQUEST_MINUTES, type StartedSignIn } from '../../flows/start-sign-in.ts'
 import type { CookieJar } from '../cookies.ts'
@@ -14,7 +15,13 @@ export interface SignInDeps extends ReturnDeps {
   readonly visit: FindVisit
   readonly serviceProvider: ServiceProvider
   readonly cookies: CookieJar
-  readonly start: (ask: { connection: Connection; returnTo: URL; entryHash?: string; now: Date }) => Promise<StartedSignIn>
+  readonly start: (ask: {
+    connection: Connection
+    returnTo: URL
+    entryHash?: string
+    replaces?: SessionId
+    now: Date
+  }) => Promise<StartedSignIn>
 }
 
 export function signInRoutes(deps: SignInDeps): Router {
@@ -47,30 +54,31 @@ async function signIn(deps: SignInDeps, request: Request, response: Response): P
       code: 'no-connection',
     })
   }
-  if (!others.length) return begin(deps, response, only, returnTo, entryHash)
+  if (!others.length) return begin(deps, response, { connection: only, returnTo, entryHash })
   const query = new URLSearchParams({ return_to: returnTo.href, ...(entryHash ? { entry: entryHash } : {}) })
   const choices = connections.map(({ name }) => ({ name, href: `/sign-in/${name}?${query}` }))
   await sendPage(request, response, 200, 'sign-in', { choices })
 }
 
 async function signInAt(deps: SignInDeps, request: Request, response: Response): Promise<void> {
-  const { policy } = await deps.visit(request, deps.baseUrl.host)
+  const { policy, session } = await deps.visit(request, deps.baseUrl.host)
   const connection = policy.connections.get(String(request.params.connection))
   if (!connection) return sendProblem(request, response, notFound)
   const returnTo = readReturnTo(request.query.return_to, policy, deps.baseUrl)
   if (!returnTo) return sendProblem(request, response, badReturn)
-  await begin(deps, response, connection, returnTo, readEntryHash(request))
+  await begin(deps, response, { connection, returnTo, entryHash: readEntryHash(request), replaces: session?.id })
 }
 
-async function begin(
-  deps: SignInDeps,
-  response: Response,
-  connection: Connection,
-  returnTo: URL,
-  entryHash: string | undefined,
-): Promise<void> {
-  const ask = { connection, returnTo, ...(entryHash ? { entryHash } : {}), now: deps.clock() }
-  const { requestId, browserSecret } = await deps.start(ask)
+interface Begin {
+  readonly connection: Connection
+  readonly returnTo: URL
+  readonly entryHash: string | undefined
+  readonly replaces?: SessionId | undefined
+}
+
+async function begin(deps: SignInDeps, response: Response, { connection, returnTo, entryHash, replaces }: Begin): Promise<void> {
+  const optional = { ...(entryHash ? { entryHash } : {}), ...(replaces ? { replaces } : {}) }
+  const { requestId, browserSecret } = await deps.start({ connection, returnTo, ...optional, now: deps.clock() })
   const path = new URL(deps.serviceProvider.acs(connection.name)).pathname
   deps.cookies.setRequest(response, { id: requestId, secret: browserSecret, path, minutes: REQUEST_MINUTES })
   redirect(response, await deps.serviceProvider.requestUrl(connection, requestId))

@@ -42,7 +42,8 @@ export function openResponse(field: unknown, expected: { acs: string; issuer: st
 }
 
 function inspect(root: XmlElement, base64: string, { acs, issuer }: { acs: string; issuer: string }): UnverifiedResponse | Refusal {
-  if (!isNamed(root, PROTOCOL, 'Response')) return refuse('response.not-saml', `the root element is ${root.local}, not a SAML 2.0 Response`)
+  if (!isNamed(root, PROTOCOL, 'Response'))
+    return refuse('response.not-saml', `the root element is ${quote(root.local)}, not a SAML 2.0 Response`)
   if (attributeOf(root, 'Version') !== '2.0') return refuse('response.not-saml', 'Version is not 2.0')
 
   const status = readStatus(root)

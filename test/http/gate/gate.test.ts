@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import { connect } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
 import { portsOf } from '../../../src/app/assemble.ts'
@@ -12,6 +13,18 @@ import { dialects } from '../../support/databases.ts'
 import { OPERATOR, startHouse, type TestHouse } from '../../support/house.ts'
 import { answerForm, readRequest } from '../../support/idp.ts'
 import { requestOnce, Walker } from '../../support/walker.ts'
+
+/** The first bytes of the answer to exactly these bytes. */
+function overTheWire(port: string, request: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(port), '127.0.0.1', () => socket.write(request))
+    socket.once('data', (part) => {
+      socket.destroy()
+      resolve(part.toString('latin1'))
+    })
+    socket.once('error', reject)
+  })
+}
 
 /** From the app's page to the app's page, through sign-in. */
 async function enter(house: TestHouse, walker: Walker, path = '/', nameId = 'ada') {
@@ -101,6 +114,36 @@ for (const dialect of dialects) {
       assert.equal(received().headers['x-remote-user'], 'ada')
       assert.doesNotMatch(String(received().headers.connection), /remote/i)
     })
+
+    for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST']) {
+      it(`lets no second request hide in the body of a ${method}`, async () => {
+        const hidden = 'GET /smuggled HTTP/1.1\r\nHost: h\r\nX-Remote-User: admin\r\n\r\n'
+        const chunked = `${hidden.length.toString(16)}\r\n${hidden}\r\n0\r\n\r\n`
+        const head = `${method} /a HTTP/1.1\r\nHost: ${house.appHost}\r\nCookie: ${cookie}\r\n`
+        const seen = house.upstream.received.length
+        for (const request of [
+          `${head}Connection: content-length\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`,
+          `${head}Connection: Transfer-Encoding, close\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`,
+          `${head}Connection: host, content-length\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`,
+        ]) {
+          assert.match(await overTheWire(new URL(house.appUrl).port, request), /^HTTP\/1\.1 400 /)
+        }
+        for (const request of [
+          `${head}Content-Length: ${hidden.length}\r\n\r\n${hidden}`,
+          `${head}Transfer-Encoding: chunked\r\n\r\n${chunked}`,
+        ]) {
+          assert.match(await overTheWire(new URL(house.appUrl).port, request), /^HTTP\/1\.1 200 /)
+        }
+        const later = house.upstream.received.slice(seen)
+        assert.deepEqual(
+          later.map((one) => [one.url, one.headers['x-remote-user']]),
+          [
+            ['/a', 'ada'],
+            ['/a', 'ada'],
+          ],
+        )
+      })
+    }
 
     it('keeps our cookies to itself, both ways', async () => {
       await ask('/cookies', { cookie: `theme=dark; ${cookie}; __Host-gatehouse=x; lang=de` })
@@ -248,6 +291,29 @@ for (const dialect of dialects) {
       assert.deepEqual(result, { outcome: 'deprovisioned', sessionsEnded: 1 })
       assert.equal((await other.step(house.appUrl)).status, 303)
       assert.match((await enter(house, other, '/', 'leaver')).body, /Your access has ended/)
+    })
+
+    it('ends an open WebSocket when its session ends', async () => {
+      const other = new Walker()
+      await enter(house, other, '/', 'talker')
+      const socket = new WebSocket(`ws://127.0.0.1:${new URL(house.appUrl).port}/socket`, {
+        headers: { host: house.appHost, cookie: await other.jar.getCookieString(house.appUrl) },
+      })
+      await new Promise((resolve, reject) => socket.once('message', resolve).once('error', reject))
+      const closed = new Promise((resolve) => socket.once('close', resolve))
+      const user = await findUser(house.db, 'talker')
+      assert.ok(user)
+      await deprovision(portsOf(house.db), { user: user.id, reason: 'left', actor: OPERATOR, now: house.clock.now })
+      await closed
+    })
+
+    it('ends the session that a new sign-in in the same browser replaces, at the apps too', async () => {
+      const browser = new Walker()
+      await enter(house, browser, '/', 'first')
+      const oldKey = await browser.jar.getCookieString(house.appUrl)
+      assert.equal((await ask('/', { cookie: oldKey })).status, 200)
+      await house.signIn(browser, { nameId: 'second' })
+      assert.equal((await ask('/', { cookie: oldKey })).status, 303)
     })
 
     it('says so when the app does not answer', async () => {

@@ -291,6 +291,11 @@ for (const dialect of dialects) {
       assert.equal((await findSignIn(house.db, problem.reference))?.code, 'response.not-base64')
     })
 
+    it('keeps no more than a little of what strangers send', async () => {
+      const page = await new Walker().post(house.answer().acs, forms(`<${'a'.repeat(200_000)}/>`))
+      assert.ok(((await recordOf(page))?.detail?.length ?? 0) < 500)
+    })
+
     it('admits one shape of request', async () => {
       const acs = house.answer().acs
       assert.equal((await requestOnce('GET', new URL(`${acs}?SAMLResponse=x`), {})).status, 405)
