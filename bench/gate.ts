@@ -3,46 +3,25 @@
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { portsOf } from '../src/app/assemble.ts'
-import { metadataReader } from '../src/app/metadata-reader.ts'
-import { parsePolicyFile } from '../src/domain/policy.ts'
-import { applyPolicy } from '../src/flows/apply-policy.ts'
-import { openDatabase } from '../src/store/db.ts'
-import { migrateUp } from '../src/store/migrations.ts'
-import { standardPolicy } from '../test/support/house.ts'
-import { answerForm, keyPair, metadataXml, readRequest } from '../test/support/idp.ts'
+import { answerForm, keyPair, readRequest } from '../test/support/idp.ts'
 import { freePort } from '../test/support/ports.ts'
 import { requestOnce, Walker } from '../test/support/walker.ts'
 import { fire, type Round, report, type Shot, startMeasured } from './support/measured.ts'
+import { ISSUER, preparedDatabase } from './support/prepared.ts'
 
 const ROUNDS = 14
 const WARM_UP = 3
 const PER_ROUND = 1_500
 const AT_ONCE = 32
 
-const folder = mkdtempSync(join(tmpdir(), 'gatehouse-bench-'))
+const folder = mkdtempSync(`${tmpdir()}/gatehouse-bench-`)
 const [port, theirPort, upstreamPort] = [await freePort(), await freePort(), await freePort()]
 const upstreamUrl = `http://127.0.0.1:${upstreamPort}`
 const baseUrl = `http://localhost:${port}`
 const appHost = `app.localhost:${port}`
 const pair = await keyPair('bench')
 
-const db = openDatabase({ sqlite: join(folder, 'gatehouse.db') })
-await migrateUp(db)
-const now = new Date()
-const issuer = 'https://idp.example/metadata'
-const parsed = parsePolicyFile(standardPolicy(metadataXml(issuer, 'https://idp.example/sso', [pair.certificate]), appHost, upstreamUrl))
-if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
-const ports = { ...portsOf(db), metadata: metadataReader('.', () => now) }
-await applyPolicy(ports, {
-  file: parsed.file,
-  ownHost: `localhost:${port}`,
-  actor: { kind: 'system', name: 'bench' },
-  now,
-  prune: false,
-  dryRun: false,
-})
+const db = await preparedDatabase({ folder, port, certificate: pair.certificate, upstream: upstreamUrl })
 await db.close()
 
 const upstream = await startMeasured('./upstream.ts', { BENCH_PORT: String(upstreamPort) })
@@ -76,7 +55,13 @@ async function signedIn(): Promise<string> {
   const walker = new Walker()
   const toIdp = await walker.step((await walker.step(`http://${appHost}/`)).headers.location ?? '')
   const { id } = readRequest(toIdp.headers.location ?? '')
-  const answer = { acs: `${baseUrl}/saml/corp/acs`, audience: `${baseUrl}/saml/corp/metadata`, issuer, now: new Date(), inResponseTo: id }
+  const answer = {
+    acs: `${baseUrl}/saml/corp/acs`,
+    audience: `${baseUrl}/saml/corp/metadata`,
+    issuer: ISSUER,
+    now: new Date(),
+    inResponseTo: id,
+  }
   const page = await walker.post(answer.acs, answerForm(pair, answer))
   if (page.url.host !== appHost) throw new Error(`the sign-in ended at ${page.url}`)
   return walker.jar.getCookieString(`http://${appHost}/`)

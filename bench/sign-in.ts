@@ -3,19 +3,13 @@
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { portsOf } from '../src/app/assemble.ts'
-import { metadataReader } from '../src/app/metadata-reader.ts'
-import { parsePolicyFile } from '../src/domain/policy.ts'
-import { applyPolicy } from '../src/flows/apply-policy.ts'
 import { startSignIn } from '../src/flows/start-sign-in.ts'
-import { openDatabase } from '../src/store/db.ts'
-import { migrateUp } from '../src/store/migrations.ts'
 import { policyReader } from '../src/store/policies.ts'
-import { standardPolicy } from '../test/support/house.ts'
-import { answerForm, keyPair, metadataXml } from '../test/support/idp.ts'
+import { answerForm, keyPair } from '../test/support/idp.ts'
 import { freePort } from '../test/support/ports.ts'
 import { fire, type Round, report, type Shot, startMeasured } from './support/measured.ts'
+import { ISSUER, preparedDatabase } from './support/prepared.ts'
 
 const ROUNDS = 24
 const PER_ROUND = 40
@@ -24,29 +18,14 @@ const AT_ONCE = 4
 /** One sign-in in ten is somebody's first. */
 const NEWCOMERS = 0.1
 
-const folder = mkdtempSync(join(tmpdir(), 'gatehouse-bench-'))
+const folder = mkdtempSync(`${tmpdir()}/gatehouse-bench-`)
 const port = await freePort()
 const baseUrl = `http://localhost:${port}`
 const acs = `${baseUrl}/saml/corp/acs`
-const issuer = 'https://idp.example/metadata'
 const pair = await keyPair('bench')
 
-const db = openDatabase({ sqlite: join(folder, 'gatehouse.db') })
-await migrateUp(db)
-const now = new Date()
-const parsed = parsePolicyFile(
-  standardPolicy(metadataXml(issuer, 'https://idp.example/sso', [pair.certificate]), `app.localhost:${port}`, 'http://127.0.0.1:9'),
-)
-if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
-const ports = { ...portsOf(db), metadata: metadataReader('.', () => now) }
-await applyPolicy(ports, {
-  file: parsed.file,
-  ownHost: `localhost:${port}`,
-  actor: { kind: 'system', name: 'bench' },
-  now,
-  prune: false,
-  dryRun: false,
-})
+const db = await preparedDatabase({ folder, port, certificate: pair.certificate, upstream: 'http://127.0.0.1:9' })
+const ports = portsOf(db)
 const connection = (await policyReader(db).inForce()).connections.get('corp')
 if (!connection) throw new Error('no connection')
 
@@ -59,7 +38,7 @@ for (let i = 0; i < (ROUNDS + WARM_UP) * PER_ROUND; i++) {
   const form = answerForm(pair, {
     acs,
     audience: `${baseUrl}/saml/corp/metadata`,
-    issuer,
+    issuer: ISSUER,
     now: new Date(),
     inResponseTo: requestId,
     nameId: person,

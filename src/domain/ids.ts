@@ -31,6 +31,11 @@ export function mint<Prefix extends string>(prefix: Prefix, now: Date, entropy: 
   return `${prefix}_${head}${base32(entropy)}` as Id<Prefix>
 }
 
+/** No id that was made at this time, or later, sorts before this one. */
+export function earliestId<Prefix extends string>(prefix: Prefix, time: Date): Id<Prefix> {
+  return mint(prefix, time, new Uint8Array(ID_ENTROPY))
+}
+
 /** A short reference, `K7QF-2M9X`: 40 bits, unique per sign-in by a key in the database. */
 export function mintReference(entropy: Uint8Array): string {
   if (entropy.length !== REFERENCE_ENTROPY) throw new RangeError(`a reference wants ${REFERENCE_ENTROPY} bytes`)

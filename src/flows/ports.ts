@@ -1,11 +1,10 @@
 // What the flows need of the world, in the domain's words. store/ and the doors satisfy these; nothing here knows how.
 // Whatever writes takes a Tx, so that a flow cannot write outside the transaction it owns.
 
-import type { Known, Prepared } from '../domain/decide.ts'
+import type { Change, Known, Prepared } from '../domain/decide.ts'
 import type { Actor, AuditEvent } from '../domain/events.ts'
 import type { Id, SessionId, SignInId, SourceId, TokenId, UserId } from '../domain/ids.ts'
-import type { AttributeChange } from '../domain/mastery.ts'
-import type { NameId, RecordOnFile, User } from '../domain/model.ts'
+import type { NameId, User } from '../domain/model.ts'
 import type { DocumentInForce, DocumentKind, IdentityProvider, PolicyDocument } from '../domain/policy.ts'
 import type { RefusalCode, Remedy } from '../domain/refusals.ts'
 
@@ -39,17 +38,7 @@ export class StoreUnavailable extends Error {
 // --- users ---------------------------------------------------------------------------------------------------------
 
 /** A change of one user, as `commit` writes it. */
-export type UserCommit =
-  | {
-      readonly kind: 'create' | 'update' | 'unchanged'
-      readonly user: User
-      readonly attributes: readonly AttributeChange[]
-      readonly record: RecordOnFile
-      readonly link: boolean
-      readonly profileMoved: boolean
-      readonly recordMoved: boolean
-    }
-  | { readonly kind: 'deprovision'; readonly user: User; readonly reason: string }
+export type UserCommit = Change | { readonly kind: 'deprovision'; readonly user: User; readonly reason: string }
 
 export interface CommitContext {
   readonly actor: Actor

@@ -1,7 +1,7 @@
 // What people look at: users, sign-ins, audit events. Reads only, shaped for lists and pages.
 
 import { foldKey } from '../domain/attributes.ts'
-import type { SignInId, UserId } from '../domain/ids.ts'
+import { earliestId, type SignInId, type UserId } from '../domain/ids.ts'
 import type { LifecycleState } from '../domain/lifecycle.ts'
 import type { Profile } from '../domain/model.ts'
 import { type Db, fromJson, toDate } from './db.ts'
@@ -108,7 +108,7 @@ export async function listSignIns(
   const rows: SignInRow[] = await db.read((knex) => {
     const query = signInQuery(knex).limit(limit).orderBy('sign_ins.id', 'desc')
     if (refusedOnly) query.where({ outcome: 'refused' })
-    if (since) query.where('at', '>=', since)
+    if (since) query.where('sign_ins.id', '>=', earliestId('sgn', since))
     return query
   })
   return rows.map(toSignIn)

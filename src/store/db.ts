@@ -63,6 +63,7 @@ function openPostgres(connectionString: string) {
   return { writer: both, reader: both }
 }
 
+/** A checkpoint copies each changed page once, however often it changed: a longer log (32 MB) copies the busy ones less often. */
 function openSqlite(filename: string) {
   mkdirSync(dirname(filename), { recursive: true, mode: 0o700 })
   const open = (most: number) =>
@@ -78,7 +79,7 @@ function openSqlite(filename: string) {
           // In the order they are asked, whichever of the driver's threads is free.
           connection.serialize()
           connection.exec(
-            `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;`,
+            `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma wal_autocheckpoint = 8000;`,
             done,
           )
         },

@@ -25,6 +25,7 @@ import { standardPolicy } from '../support/house.ts'
 import { keyPair, metadataXml } from '../support/idp.ts'
 
 const NOW = new Date('2026-03-01T12:00:00.000Z')
+const LONG_AGO = new Date('2025-01-01T00:00:00Z')
 const LATER = new Date('2026-03-01T13:00:00.000Z')
 const actor: Actor = { kind: 'operator', name: 'test' }
 const path = (text: string) => parseSourcePath(text) as SourcePath
@@ -176,9 +177,9 @@ for (const dialect of dialects) {
 
     it('sweeps what has run out and nothing else', async () => {
       const record: SignIn = {
-        id: mint.id('sgn', NOW),
+        id: mint.id('sgn', LONG_AGO),
         reference: mint.reference(),
-        at: new Date('2025-01-01T00:00:00Z'),
+        at: LONG_AGO,
         outcome: 'refused',
         code: 'response.missing',
         address: '::1',
