@@ -63,8 +63,12 @@ export function wantsJson(request: IncomingMessage): boolean {
   return /[/+]json\b/.test(accept) && !accept.includes('text/html')
 }
 
-function harden(response: ServerResponse): void {
+function protect(response: ServerResponse): void {
   for (const [name, value] of protection) response.setHeader(name, value)
+}
+
+function harden(response: ServerResponse): void {
+  protect(response)
   // What we say is about one person at one moment.
   response.setHeader('Cache-Control', 'no-store')
 }
@@ -78,7 +82,7 @@ const stylesheets: Readonly<Record<string, string>> = {
 export function sendStylesheet(request: IncomingMessage, response: ServerResponse, name: string): boolean {
   const css = Object.hasOwn(stylesheets, name) ? stylesheets[name] : undefined
   if (css === undefined) return false
-  for (const [name, value] of protection) response.setHeader(name, value)
+  protect(response)
   response.setHeader('Content-Type', 'text/css; charset=utf-8')
   response.setHeader('Cache-Control', 'public, max-age=3600')
   response.end(request.method === 'HEAD' ? undefined : css)

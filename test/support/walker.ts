@@ -19,6 +19,15 @@ export interface Step {
   readonly status: number
 }
 
+/** A request on its way, and the page whose link or form it came from. */
+interface Ask {
+  readonly method: 'GET' | 'POST'
+  readonly url: URL
+  readonly headers: Record<string, string>
+  readonly body?: string
+  readonly from?: URL | undefined
+}
+
 const MOST_STEPS = 30
 
 export class Walker {
@@ -62,13 +71,7 @@ export class Walker {
     return this.walk({ method: 'GET', url: action, headers: {}, from: page.url })
   }
 
-  private async walk(first: {
-    method: 'GET' | 'POST'
-    url: URL
-    headers: Record<string, string>
-    body?: string
-    from?: URL | undefined
-  }): Promise<Page> {
+  private async walk(first: Ask): Promise<Page> {
     let next = first
     for (let steps = 0; steps < MOST_STEPS; steps++) {
       const page = await this.request(next)
@@ -90,19 +93,7 @@ export class Walker {
     )
   }
 
-  private async request({
-    method,
-    url,
-    headers,
-    body,
-    from,
-  }: {
-    method: 'GET' | 'POST'
-    url: URL
-    headers: Record<string, string>
-    body?: string
-    from?: URL | undefined
-  }): Promise<Page> {
+  private async request({ method, url, headers, body, from }: Ask): Promise<Page> {
     const crossSite = from !== undefined && from.hostname !== url.hostname
     const cookie = await this.jar.getCookieString(url.href, { sameSiteContext: crossSite ? (method === 'GET' ? 'lax' : 'none') : 'strict' })
     const sent = {

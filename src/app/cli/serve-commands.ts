@@ -58,9 +58,8 @@ async function migrate(options: { down: boolean; json: boolean }): Promise<void>
   try {
     const names = options.down ? await migrateDown(db) : await migrateUp(db)
     if (options.json) return printJson({ [options.down ? 'takenBack' : 'applied']: names })
-    print(
-      names.length ? `${options.down ? 'Taken back' : 'Applied'}: ${names.join(', ')}` : 'The database is at the newest schema already.',
-    )
+    if (names.length) print(`${options.down ? 'Taken back' : 'Applied'}: ${names.join(', ')}`)
+    else print(options.down ? 'There is nothing to take back.' : 'The database is at the newest schema already.')
   } finally {
     await db.close()
   }

@@ -33,11 +33,13 @@ export function signInCommands(program: Command): void {
 async function signIns(reference: string | undefined, options: Options): Promise<void> {
   await atWork(async ({ db }) => {
     if (reference !== undefined) return show(db, reference, options)
+    // Asked first: what comes in between is shown by the list, and nothing is taken for seen that was not.
+    const earlier = options.follow ? await recent(db, options) : []
     const newest = [...(await listSignIns(db, { limit: options.limit, refusedOnly: options.refused }))].reverse()
     if (options.json && !options.follow) return printJson({ signIns: newest })
     for (const one of newest) printLine(one, options)
     if (!newest.length && !options.follow) print('Nobody has tried to sign in yet.')
-    if (options.follow) await follow(db, newest, options)
+    if (options.follow) await follow(db, [...earlier, ...newest], options)
   })
 }
 
@@ -61,9 +63,8 @@ async function show(db: Db, reference: string, options: Options): Promise<void> 
 }
 
 /** Until the terminal says stop. */
-async function follow(db: Db, shown: readonly SignInLine[], options: Options): Promise<void> {
-  const seen = new Set<SignInId>(shown.map((one) => one.id))
-  for (const one of await recent(db, options)) seen.add(one.id)
+async function follow(db: Db, known: readonly SignInLine[], options: Options): Promise<void> {
+  const seen = new Set<SignInId>(known.map((one) => one.id))
   const stop = new AbortController()
   process.once('SIGINT', () => stop.abort())
   while (!stop.signal.aborted) {
