@@ -32,7 +32,12 @@ if (!connection) throw new Error('no connection')
 process.stdout.write(`Making ${(ROUNDS + WARM_UP) * PER_ROUND} signed responses …\n`)
 const pool: Shot[] = []
 for (let i = 0; i < (ROUNDS + WARM_UP) * PER_ROUND; i++) {
-  const { requestId, browserSecret } = await startSignIn(ports, { connection, returnTo: new URL('/me', baseUrl), now: new Date() })
+  const { requestId, browserSecret } = await startSignIn(ports, {
+    connection,
+    returnTo: new URL('/me', baseUrl),
+    passive: false,
+    now: new Date(),
+  })
   const number = i % Math.round(1 / NEWCOMERS) === 0 ? i : (i * 7919) % (WARM_UP * PER_ROUND)
   const person = `person${number}`
   const form = answerForm(pair, {

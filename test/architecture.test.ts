@@ -50,7 +50,8 @@ const ARROWS: Readonly<Record<string, (target: string, from: string) => boolean>
 /** A third-party library has one home. */
 const HOMES: Readonly<Record<string, (file: string) => boolean>> = {
   '@node-saml/passport-saml': (file) => file === 'http/saml/service-provider.ts',
-  '@node-saml/node-saml': (file) => file === 'http/saml/service-provider.ts',
+  piscina: (file) => file === 'http/saml/verification-pool.ts',
+  'xml-crypto': (file) => file === 'http/saml/signature.ts' || file === 'http/saml/outgoing.ts',
   passport: (file) => file === 'http/saml/service-provider.ts',
   knex: (file) => file.startsWith('store/'),
   sqlite3: (file) => file === 'store/sqlite-client.ts' || file === 'store/db.ts',

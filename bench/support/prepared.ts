@@ -3,8 +3,10 @@
 import { join } from 'node:path'
 import { portsOf } from '../../src/app/assemble.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
+import { outbound } from '../../src/app/outbound.ts'
 import { parsePolicyFile } from '../../src/domain/policy.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
+import { NOTHING_INSECURE } from '../../src/http/saml/names.ts'
 import { type Db, openDatabase } from '../../src/store/db.ts'
 import { migrateUp } from '../../src/store/migrations.ts'
 import { standardPolicy } from '../../test/support/house.ts'
@@ -27,7 +29,10 @@ export async function preparedDatabase({ folder, port, certificate, upstream }: 
     standardPolicy(metadataXml(ISSUER, 'https://idp.example/sso', [certificate]), `app.localhost:${port}`, upstream),
   )
   if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
-  const ports = { ...portsOf(db), metadata: metadataReader('.', () => now) }
+  const ports = {
+    ...portsOf(db),
+    metadata: metadataReader({ folder: '.', outbound: outbound([]), allow: NOTHING_INSECURE, clock: () => now }),
+  }
   const ask = {
     file: parsed.file,
     ownHost: `localhost:${port}`,

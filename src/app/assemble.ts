@@ -2,33 +2,56 @@
 
 import pino, { type Logger } from 'pino'
 import { acceptAssertion } from '../flows/accept-assertion.ts'
-import { endSession } from '../flows/end-session.ts'
+import { acceptLogoutRequest, acceptLogoutResponse } from '../flows/accept-logout.ts'
 import { enterApp, issueTicket } from '../flows/enter-app.ts'
+import { type Refreshed, refreshDueMetadata, rescueMetadata } from '../flows/refresh-metadata.ts'
 import { refuseSignIn } from '../flows/refuse-sign-in.ts'
+import { startLogout } from '../flows/start-logout.ts'
 import { startSignIn } from '../flows/start-sign-in.ts'
 import { sweepExpired } from '../flows/sweep-expired.ts'
+import { takePassive } from '../flows/take-passive.ts'
 import { cookieJar } from '../http/cookies.ts'
 import { csrf } from '../http/csrf.ts'
 import { type Gate, gate } from '../http/gate/gate.ts'
 import { type ServiceProviderKeys, serviceProvider } from '../http/saml/service-provider.ts'
+import { fingerprintOf } from '../http/saml/signature.ts'
+import { verificationPool } from '../http/saml/verification-pool.ts'
 import { visits } from '../http/session.ts'
 import { audit } from '../store/audit.ts'
 import { findSignIn, findUser, listSignIns, listUsers } from '../store/console-reads.ts'
 import type { Db } from '../store/db.ts'
 import { gateReads } from '../store/gate-reads.ts'
 import { leftovers } from '../store/leftovers.ts'
+import { metadataStates } from '../store/metadata-states.ts'
 import { documents, policyReader } from '../store/policies.ts'
 import { sessions } from '../store/sessions.ts'
-import { assertions, requests, signIns } from '../store/sign-ins.ts'
+import { assertions, requests, sentLogouts, signIns } from '../store/sign-ins.ts'
 import { findToken, tokens } from '../store/tokens.ts'
 import { users } from '../store/users.ts'
 import type { Config } from './config.ts'
+import { metadataReader } from './metadata-reader.ts'
 import { mint } from './mint.ts'
+import { type Outbound, outbound } from './outbound.ts'
 import { type Doors, routes } from './routes.ts'
 
 /** Everything that any flow asks of the world. */
 export function portsOf(db: Db) {
-  return { inTransaction: db.inTransaction, users, audit, requests, assertions, signIns, sessions, documents, tokens, leftovers, mint }
+  return {
+    inTransaction: db.inTransaction,
+    users,
+    audit,
+    requests,
+    assertions,
+    signIns,
+    sentLogouts,
+    sessions,
+    documents,
+    metadataStates,
+    tokens,
+    leftovers,
+    mint,
+    fingerprint: fingerprintOf,
+  }
 }
 
 export interface House {
@@ -37,6 +60,9 @@ export interface House {
   /** Throws while the database cannot be reached. */
   ready(): Promise<unknown>
   sweep(): Promise<number>
+  /** Looks at the metadata whose time has come. */
+  refreshMetadata(): Promise<readonly Refreshed[]>
+  close(): Promise<void>
   readonly log: Logger
 }
 
@@ -62,13 +88,25 @@ export function assemble({
   const policies = policyReader(db)
   const cookies = cookieJar(baseUrl.protocol === 'https:')
   const visit = visits({ askGate: gateReads(db), policyAt: policies.at, cookies, clock })
+  const ask = outbound(config.internalHosts)
+  const reader = metadataReader({ folder: '.', outbound: ask, allow: config.allow, clock })
+  const refreshing = { ...ports, metadata: reader }
+  const verifier = verificationPool()
   const common = {
     baseUrl,
     clock,
     log,
     visit,
     cookies,
-    serviceProvider: serviceProvider({ baseUrl: baseUrl.origin, keys, skewSeconds: config.clockSkewSeconds }),
+    serviceProvider: serviceProvider({
+      baseUrl: baseUrl.origin,
+      keys,
+      skewSeconds: config.clockSkewSeconds,
+      metadataDays: config.metadataDays,
+      allow: config.allow,
+      verifier,
+      postSoap: (url, body) => postSoap(ask, url, body),
+    }),
     issueTicket: (grant: Parameters<typeof issueTicket>[1]) => issueTicket(ports, grant),
   }
 
@@ -80,7 +118,14 @@ export function assemble({
     start: (ask) => startSignIn(ports, ask),
     accept: (arrival) => acceptAssertion(ports, arrival),
     refuse: (attempt) => refuseSignIn(ports, attempt),
-    end: (session) => endSession(ports, session),
+    clockSkewSeconds: config.clockSkewSeconds,
+    takePassive: (request) => takePassive(ports, request),
+    rescue: (connection, now) => rescueMetadata(refreshing, { connection, now }),
+    resolveArtifact: (artifact, connection, now) => common.serviceProvider.resolveArtifact(artifact, connection, { id: newId(), now }),
+    startLogout: (session) => startLogout(ports, session),
+    newId,
+    acceptLogoutRequest: (arrived) => acceptLogoutRequest(ports, arrived),
+    acceptLogoutResponse: (arrived) => acceptLogoutResponse(ports, arrived),
     findToken: (secretHash, now) => findToken(db, secretHash, now),
     listUsers: (page) => listUsers(db, page),
     findUser: (who) => findUser(db, who),
@@ -93,6 +138,37 @@ export function assemble({
     gate: gate({ ...common, mint, enter: (ask) => enterApp(ports, ask) }),
     ready: policies.inForce,
     sweep: () => sweepExpired(ports, { now: clock(), keepSignInsDays: config.keepSignInsDays }),
+    refreshMetadata: async () => {
+      const { connections } = await policies.inForce()
+      const refreshed = await refreshDueMetadata(refreshing, { connections: connections.values(), now: clock() })
+      for (const { connection, outcome, reasons, addedKeys, removedKeys, endpoints } of refreshed) {
+        const about = { connection, outcome, reasons, addedKeys, removedKeys, endpoints }
+        if (outcome === 'failed' || outcome === 'held') log.warn(about, 'metadata was looked at again and is not in force')
+        else log.info(about, 'metadata was looked at again')
+      }
+      return refreshed
+    },
+    close: () => verifier.close(),
     log,
   }
+}
+
+/** SAML core 2.0, section 1.3.4: an ID is an xs:NCName, hence the underscore. */
+function newId(): string {
+  return `_${mint.secret()}`
+}
+
+const LARGEST_SOAP = 512 * 1024
+const SOAP_PATIENCE_MS = 10_000
+
+async function postSoap(ask: Outbound, url: string, body: string): Promise<string> {
+  const headers = {
+    'content-type': 'text/xml; charset=utf-8',
+    soapaction: 'http://www.oasis-open.org/committees/security',
+    accept: 'text/xml',
+  }
+  const parts: Uint8Array[] = []
+  for await (const part of ask({ url, method: 'POST', headers, body, largestBytes: LARGEST_SOAP, patienceMs: SOAP_PATIENCE_MS }))
+    parts.push(part)
+  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts))
 }

@@ -16,13 +16,25 @@ export interface Config {
   /** Undefined outside production: one is made and kept in the data folder. */
   readonly secretKey: string | undefined
   /** Undefined outside production: a pair is made and kept in certs/. */
-  readonly spKeyFiles: { readonly key: string; readonly certificate: string } | undefined
+  readonly spKeyFiles: KeyFiles | undefined
+  /** While our keys roll over: the next pair, or the one before. */
+  readonly spOtherKeyFiles: KeyFiles | undefined
+  /** How long our metadata says that it holds. */
+  readonly metadataDays: number
+  /** Hosts at which an identity provider may be although their addresses are internal. */
+  readonly internalHosts: readonly string[]
+  readonly allow: { readonly sha1: boolean; readonly smallRsa: boolean; readonly cbc: boolean }
   readonly sessionHours: number
   readonly clockSkewSeconds: number
   readonly keepSignInsDays: number
   readonly logLevel: string
   /** Dangerous switches that are on, for the banner. */
   readonly insecure: readonly string[]
+}
+
+export interface KeyFiles {
+  readonly key: string
+  readonly certificate: string
 }
 
 export class ConfigFaults extends Error {
@@ -46,6 +58,8 @@ const whole = (least: number, most: number, standard: number) =>
     .refine((value) => value >= least && value <= most, `write a whole number from ${least} to ${most}`)
     .default(standard)
 
+const onOff = z.enum(['true', 'false'], { error: 'write true or false' }).default('false')
+
 const shape = z.object({
   NODE_ENV: z.string().optional(),
   PORT: whole(1, 65535, 3000),
@@ -59,12 +73,21 @@ const shape = z.object({
   GATEHOUSE_SECRET_KEY: z.string().min(32, 'write at least 32 characters; «openssl rand -base64 32» makes them').optional(),
   GATEHOUSE_SP_KEY_FILE: z.string().min(1).optional(),
   GATEHOUSE_SP_CERT_FILE: z.string().min(1).optional(),
+  GATEHOUSE_SP_OTHER_KEY_FILE: z.string().min(1).optional(),
+  GATEHOUSE_SP_OTHER_CERT_FILE: z.string().min(1).optional(),
+  GATEHOUSE_METADATA_DAYS: whole(1, 3650, 365),
+  GATEHOUSE_INTERNAL_HOSTS: z.string().default(''),
   GATEHOUSE_SESSION_HOURS: whole(1, 720, 8),
   GATEHOUSE_CLOCK_SKEW_SECONDS: whole(0, 300, 60),
   GATEHOUSE_KEEP_SIGN_INS_DAYS: whole(1, 3650, 90),
   GATEHOUSE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
-  INSECURE_ALLOW_HTTP: z.enum(['true', 'false']).default('false'),
+  INSECURE_ALLOW_HTTP: onOff,
+  INSECURE_ALLOW_SHA1: onOff,
+  INSECURE_ALLOW_SMALL_RSA: onOff,
+  INSECURE_ALLOW_AES_CBC: onOff,
 })
+
+const SWITCHES = ['INSECURE_ALLOW_HTTP', 'INSECURE_ALLOW_SHA1', 'INSECURE_ALLOW_SMALL_RSA', 'INSECURE_ALLOW_AES_CBC'] as const
 
 /** Variables that may be given as `<name>_FILE` instead. */
 const FROM_FILES = ['DATABASE_URL', 'GATEHOUSE_SECRET_KEY'] as const
@@ -82,16 +105,24 @@ export function readConfig(environment: Environment): Config {
   const production = env.NODE_ENV === 'production'
   const baseUrl = readBaseUrl(env.GATEHOUSE_BASE_URL ?? `http://localhost:${env.PORT}`, faults)
 
-  const insecure = env.INSECURE_ALLOW_HTTP === 'true' ? ['INSECURE_ALLOW_HTTP'] : []
-  const { GATEHOUSE_SP_KEY_FILE: key, GATEHOUSE_SP_CERT_FILE: certificate } = env
-  if (Boolean(key) !== Boolean(certificate)) faults.push('GATEHOUSE_SP_KEY_FILE, GATEHOUSE_SP_CERT_FILE: give both or neither')
+  const insecure = SWITCHES.filter((name) => env[name] === 'true')
+  const pair = (key: string | undefined, certificate: string | undefined, names: string): KeyFiles | undefined => {
+    if (Boolean(key) !== Boolean(certificate)) faults.push(`${names}: give both or neither`)
+    return key && certificate ? { key: resolve(key), certificate: resolve(certificate) } : undefined
+  }
+  const spKeyFiles = pair(env.GATEHOUSE_SP_KEY_FILE, env.GATEHOUSE_SP_CERT_FILE, 'GATEHOUSE_SP_KEY_FILE, GATEHOUSE_SP_CERT_FILE')
+  const spOtherKeyFiles = pair(
+    env.GATEHOUSE_SP_OTHER_KEY_FILE,
+    env.GATEHOUSE_SP_OTHER_CERT_FILE,
+    'GATEHOUSE_SP_OTHER_KEY_FILE, GATEHOUSE_SP_OTHER_CERT_FILE',
+  )
   if (production) {
     if (!env.GATEHOUSE_BASE_URL)
       faults.push('GATEHOUSE_BASE_URL: is needed in production, as people’s browsers reach it: https://gate.example.com')
     if (!env.GATEHOUSE_SECRET_KEY) faults.push('GATEHOUSE_SECRET_KEY: is needed in production; «openssl rand -base64 32» makes one')
-    if (!key || !certificate)
+    if (!spKeyFiles)
       faults.push('GATEHOUSE_SP_KEY_FILE, GATEHOUSE_SP_CERT_FILE: are needed in production (certs/README.md tells how to make them)')
-    if (baseUrl && baseUrl.protocol !== 'https:' && !insecure.length)
+    if (baseUrl && baseUrl.protocol !== 'https:' && env.INSECURE_ALLOW_HTTP !== 'true')
       faults.push('GATEHOUSE_BASE_URL: must be https in production (INSECURE_ALLOW_HTTP=true lets it pass)')
   }
   if (faults.length || !baseUrl) throw new ConfigFaults(faults)
@@ -105,7 +136,19 @@ export function readConfig(environment: Environment): Config {
     database: env.DATABASE_URL ? { postgres: env.DATABASE_URL } : { sqlite: resolve(dataDir, 'gatehouse.db') },
     dataDir,
     secretKey: env.GATEHOUSE_SECRET_KEY,
-    spKeyFiles: key && certificate ? { key: resolve(key), certificate: resolve(certificate) } : undefined,
+    spKeyFiles,
+    spOtherKeyFiles,
+    metadataDays: env.GATEHOUSE_METADATA_DAYS,
+    // In development an identity provider runs beside us.
+    internalHosts: [
+      ...env.GATEHOUSE_INTERNAL_HOSTS.split(/[\s,]+/).filter(Boolean),
+      ...(production ? [] : ['localhost', '127.0.0.1', '::1']),
+    ],
+    allow: {
+      sha1: env.INSECURE_ALLOW_SHA1 === 'true',
+      smallRsa: env.INSECURE_ALLOW_SMALL_RSA === 'true',
+      cbc: env.INSECURE_ALLOW_AES_CBC === 'true',
+    },
     sessionHours: env.GATEHOUSE_SESSION_HOURS,
     clockSkewSeconds: env.GATEHOUSE_CLOCK_SKEW_SECONDS,
     keepSignInsDays: env.GATEHOUSE_KEEP_SIGN_INS_DAYS,

@@ -6,19 +6,24 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { generate } from 'selfsigned'
+import type { SigningKey } from '../http/saml/outgoing.ts'
 import type { ServiceProviderKeys } from '../http/saml/service-provider.ts'
-import { type Config, ConfigFaults } from './config.ts'
+import { type Config, ConfigFaults, type KeyFiles } from './config.ts'
 
 const certs = fileURLToPath(new URL('../../certs/', import.meta.url))
 
 /** @throws ConfigFaults */
 export async function serviceProviderKeys(config: Config): Promise<ServiceProviderKeys> {
-  if (config.spKeyFiles) return readPair(config.spKeyFiles)
-  return developmentPair('gatehouse-dev', 'Gatehouse development service provider')
+  const current = config.spKeyFiles
+    ? readPair(config.spKeyFiles, 'GATEHOUSE_SP_KEY_FILE, GATEHOUSE_SP_CERT_FILE')
+    : await developmentPair('gatehouse-dev', 'Gatehouse development service provider')
+  const { spOtherKeyFiles: other } = config
+  if (!other) return { current }
+  return { current, other: readPair(other, 'GATEHOUSE_SP_OTHER_KEY_FILE, GATEHOUSE_SP_OTHER_CERT_FILE') }
 }
 
 /** A self-signed pair under certs/, made once. Ignored by git. */
-export async function developmentPair(name: string, commonName: string): Promise<ServiceProviderKeys> {
+export async function developmentPair(name: string, commonName: string): Promise<SigningKey> {
   const files = { key: join(certs, `${name}.key`), certificate: join(certs, `${name}.crt`) }
   if (!existsSync(files.key) || !existsSync(files.certificate)) {
     const notAfterDate = new Date(Date.now() + 3 * 365 * 86_400_000)
@@ -27,7 +32,7 @@ export async function developmentPair(name: string, commonName: string): Promise
     writeFileSync(files.key, pair.private, { mode: 0o600 })
     writeFileSync(files.certificate, pair.cert)
   }
-  return readPair(files)
+  return readPair(files, files.key)
 }
 
 export function secretKey(config: Config): string {
@@ -40,13 +45,13 @@ export function secretKey(config: Config): string {
   return readFileSync(file, 'utf8')
 }
 
-function readPair(files: { key: string; certificate: string }): ServiceProviderKeys {
+function readPair(files: KeyFiles, names: string): SigningKey {
   try {
     const pair = { key: readFileSync(files.key, 'utf8'), certificate: readFileSync(files.certificate, 'utf8') }
     const belongs = new X509Certificate(pair.certificate).checkPrivateKey(createPrivateKey(pair.key))
     if (!belongs) throw new Error('the certificate does not belong to the key')
     return pair
   } catch (error) {
-    throw new ConfigFaults([`GATEHOUSE_SP_KEY_FILE, GATEHOUSE_SP_CERT_FILE: ${(error as Error).message}`])
+    throw new ConfigFaults([`${names}: ${(error as Error).message}`])
   }
 }

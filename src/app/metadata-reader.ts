@@ -1,45 +1,41 @@
-// Fetches an identity provider's metadata from where an administrator said it is, and has it read. The only place where
-// a policy file reaches out to files and networks.
+// Fetches an identity provider's metadata from where an administrator said it is, and has it read as it comes. The only
+// place where a policy file reaches out to files and networks.
 
-import { readFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
 import { resolve } from 'node:path'
+import type { MetadataSpec } from '../domain/policy.ts'
 import type { MetadataReader } from '../flows/ports.ts'
-import { readIdpMetadata } from '../http/saml/idp-metadata.ts'
+import { readMetadataFile } from '../http/saml/metadata-file.ts'
+import type { Allowances } from '../http/saml/names.ts'
+import type { Outbound } from './outbound.ts'
 
-const LARGEST = 10 * 1024 * 1024
-const PATIENCE_MS = 10_000
+/** The largest federations' files have about 100 MB. */
+const LARGEST = 256 * 1024 * 1024
+const PATIENCE_MS = 60_000
 
-/** @param folder that relative file names count from: the policy file's own */
-export function metadataReader(folder: string, clock: () => Date): MetadataReader {
+export interface MetadataReaderParts {
+  /** That relative file names count from: the policy file's own. */
+  readonly folder: string
+  readonly outbound: Outbound
+  readonly allow: Allowances
+  readonly clock: () => Date
+}
+
+export function metadataReader({ folder, outbound, allow, clock }: MetadataReaderParts): MetadataReader {
+  const pieces = (where: MetadataSpec): AsyncIterable<Uint8Array> | Iterable<Uint8Array> => {
+    if ('xml' in where) return [Buffer.from(where.xml)]
+    if ('file' in where) return createReadStream(resolve(folder, where.file))
+    const headers = { accept: 'application/samlmetadata+xml, application/xml;q=0.9, text/xml;q=0.8' }
+    return outbound({ url: where.url, headers, largestBytes: LARGEST, patienceMs: PATIENCE_MS })
+  }
   return {
     async read(where) {
-      let xml: string
+      const { entityId, signedBy } = where
       try {
-        xml =
-          'xml' in where ? where.xml : 'file' in where ? await readFile(resolve(folder, where.file), 'utf8') : await fetchText(where.url)
+        return await readMetadataFile(pieces(where), { entityId, signedBy, allow, now: clock() })
       } catch (error) {
         return `it cannot be read: ${(error as Error).message}`
       }
-      const idp = readIdpMetadata(xml, clock())
-      return typeof idp === 'string' ? idp : { idp, xml }
     },
   }
-}
-
-async function fetchText(url: string): Promise<string> {
-  // A redirect could lead from https to http, or to another host than the one that is trusted.
-  const answer = await fetch(url, {
-    redirect: 'error',
-    signal: AbortSignal.timeout(PATIENCE_MS),
-    headers: { accept: 'application/samlmetadata+xml, application/xml, text/xml' },
-  })
-  if (!answer.ok) throw new Error(`${url} answered ${answer.status}`)
-  const parts: Uint8Array[] = []
-  let size = 0
-  for await (const part of answer.body ?? []) {
-    size += part.length
-    if (size > LARGEST) throw new Error(`${url} is larger than ${LARGEST} bytes`)
-    parts.push(part)
-  }
-  return Buffer.concat(parts).toString('utf8')
 }

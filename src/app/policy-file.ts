@@ -48,7 +48,8 @@ export function exportPolicy(documents: readonly DocumentInForce[]): PolicyFile 
   const file: PolicyFile = { connections: [], apps: [] }
   for (const { document } of documents) {
     if (document.kind === 'app') file.apps.push(document.spec)
-    else file.connections.push(document.spec)
+    else if (document.kind === 'connection') file.connections.push(document.spec)
+    else file.service = document.spec
   }
   return file
 }

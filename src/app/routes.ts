@@ -7,11 +7,12 @@ import { redirect, sendStylesheet } from '../http/pages.ts'
 import { faultProblem, notFound, sendProblem } from '../http/problem.ts'
 import { type AcsDeps, acsRoutes } from '../http/saml/acs.ts'
 import { type SignInDeps, signInRoutes } from '../http/saml/sign-in.ts'
+import { type SloDeps, sloRoutes } from '../http/saml/slo.ts'
 import { type SignOutDeps, signOutRoutes } from '../http/sign-out.ts'
 
 export type Doors = Express
 
-export function routes(deps: AcsDeps & SignInDeps & SignOutDeps & LookupDeps): Doors {
+export function routes(deps: AcsDeps & SloDeps & SignInDeps & SignOutDeps & LookupDeps): Doors {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -22,6 +23,7 @@ export function routes(deps: AcsDeps & SignInDeps & SignOutDeps & LookupDeps): D
   })
   app.use(signInRoutes(deps))
   app.use(acsRoutes(deps))
+  app.use(sloRoutes(deps))
   app.use(meRoutes(deps))
   app.use(signOutRoutes(deps))
   app.use(lookupRoutes(deps))

@@ -12,6 +12,8 @@ export interface Running {
 }
 
 const SWEEP_EVERY_MS = 10 * 60_000
+/** How often we ask whose metadata's time has come; how often each is looked at is another matter. */
+const REFRESH_EVERY_MS = 60_000
 /** How long open requests may go on after a stop was asked for. */
 const GRACE_MS = 10_000
 
@@ -31,18 +33,24 @@ export async function listen(house: House, { port, address, baseUrl }: { port: n
 
   const sweeping = setInterval(() => house.sweep().catch((error) => house.log.warn({ err: error }, 'sweeping failed')), SWEEP_EVERY_MS)
   sweeping.unref()
+  const refreshing = setInterval(
+    () => house.refreshMetadata().catch((error) => house.log.warn({ err: error }, 'looking at metadata failed')),
+    REFRESH_EVERY_MS,
+  )
+  refreshing.unref()
 
   return {
     port: (server.address() as AddressInfo).port,
     stop: () =>
       new Promise((resolve) => {
         clearInterval(sweeping)
+        clearInterval(refreshing)
         house.gate.endUpgraded()
         const patience = setTimeout(() => server.closeAllConnections(), GRACE_MS)
         server.close(() => {
           clearTimeout(patience)
           house.gate.close()
-          resolve()
+          house.close().then(resolve, resolve)
         })
         server.closeIdleConnections()
       }),

@@ -21,20 +21,58 @@ const sourcePath = z.string().refine((value) => parseSourcePath(value), {
 
 const httpUrl = z.string().refine((value) => /^https?:$/.test(protocolOf(value) ?? ''), { error: 'write an http or https address' })
 
+const entityId = z.string().min(1).max(1024)
+
+/** What may be said of metadata wherever it comes from. */
+const ofMetadata = {
+  /** Whom to pick where there are many; and the only entityID that a changed one may become. */
+  entityId: entityId.optional(),
+  /** PEM. Metadata must carry a signature by this certificate's key. */
+  signedBy: z
+    .string()
+    .regex(/-----BEGIN CERTIFICATE-----[\s\S]+-----END CERTIFICATE-----/, 'write a certificate in PEM: -----BEGIN CERTIFICATE-----…')
+    .optional(),
+}
+
 const metadata = z.union(
   [
-    z.strictObject({ file: z.string().min(1) }),
-    z.strictObject({ url: httpUrl.refine(isTrustworthyFetch, { error: 'metadata is fetched over https only (http from localhost)' }) }),
-    z.strictObject({ xml: z.string().min(1) }),
+    z.strictObject({ file: z.string().min(1), ...ofMetadata }),
+    z.strictObject({
+      url: httpUrl.refine(isTrustworthyFetch, { error: 'metadata is fetched over https only (http from localhost)' }),
+      ...ofMetadata,
+    }),
+    z.strictObject({ xml: z.string().min(1), ...ofMetadata }),
   ],
-  { error: 'write one of { file: PATH }, { url: https://… } or { xml: "…" }' },
+  { error: 'write one of { file: PATH }, { url: https://… } or { xml: "…" }, with entityId and signedBy where you need them' },
 )
 
-const connection = z
+const uri = z.string().regex(/^[a-z][a-z0-9+.-]*:\S+$/i, 'write a URI, like urn:oasis:names:tc:SAML:2.0:ac:classes:MFA')
+
+/** How we ask (SAML core 2.0, section 3.4.1). */
+const requests = z.strictObject({
+  /** auto: HTTP-Redirect where the identity provider has it, HTTP-POST otherwise. */
+  binding: z.enum(['auto', 'redirect', 'post']).default('auto'),
+  /** metadata: sign when the identity provider's metadata asks for it. */
+  sign: z.enum(['metadata', 'always']).default('metadata'),
+  nameIdFormat: uri.optional(),
+  authnContext: z.array(uri).default([]),
+  comparison: z.enum(['exact', 'minimum', 'maximum', 'better']).default('exact'),
+  forceAuthn: z.boolean().default(false),
+  /** Asks without showing anything first; whoever has to be asked something is sent a second time. */
+  isPassive: z.boolean().default(false),
+  /** Where the answer comes: posted by the browser, or as an artifact that we fetch. */
+  response: z.enum(['post', 'artifact']).default('post'),
+})
+
+const connectionSpec = z
   .strictObject({
     name,
     kind: z.literal('saml', { error: 'only saml is known' }),
-    metadata,
+    /** Without it the connection is a draft: it has its addresses, and nobody can sign in yet. */
+    metadata: metadata.optional(),
+    requests: requests.default(requests.parse({})),
+    signed: z.enum(['either', 'response', 'assertion', 'both']).default('either'),
+    singleLogout: z.boolean().default(true),
     idpInitiated: z.boolean().default(false),
     externalId: sourcePath.default('nameID'),
     jit: z
@@ -80,9 +118,24 @@ const app = z.strictObject({
     .superRefine(eachOnce((row) => foldHeaderName(row.name), 'name')),
 })
 
+/** Who runs this Gatehouse, for identity providers' administrators (SAML metadata 2.0, section 2.3.2). */
+const service = z.strictObject({
+  organization: z.strictObject({ name: z.string().min(1), displayName: z.string().min(1).optional(), url: httpUrl }).optional(),
+  contacts: z
+    .array(
+      z.strictObject({
+        type: z.enum(['technical', 'support', 'administrative', 'billing', 'other']),
+        name: z.string().min(1).optional(),
+        email: z.email({ error: 'write an e-mail address' }),
+      }),
+    )
+    .default([]),
+})
+
 const policyFile = z.strictObject({
+  service: service.optional(),
   connections: z
-    .array(connection)
+    .array(connectionSpec)
     .default([])
     .superRefine(eachOnce((one) => one.name, 'name')),
   apps: z
@@ -92,8 +145,11 @@ const policyFile = z.strictObject({
     .superRefine(eachOnce((one) => one.host, 'host')),
 })
 
-export type ConnectionSpec = z.infer<typeof connection>
+export type ConnectionSpec = z.infer<typeof connectionSpec>
 export type AppSpec = z.infer<typeof app>
+export type MetadataSpec = z.infer<typeof metadata>
+export type ServiceSpec = z.infer<typeof service>
+export type RequestSettings = z.infer<typeof requests>
 export type PolicyFile = z.infer<typeof policyFile>
 
 export interface Fault {
@@ -124,15 +180,35 @@ export function fault(path: readonly PropertyKey[], message: string): Fault {
 export interface IdentityProvider {
   readonly entityId: string
   readonly singleSignOn: { readonly redirect?: string; readonly post?: string }
+  readonly singleLogout?: LogoutEndpoints
+  readonly artifactResolution?: readonly { readonly index: number; readonly location: string }[]
   /** Signing certificates, base64 of the DER, without armour. */
   readonly certificates: readonly string[]
   readonly wantsSignedRequests: boolean
+  /** Of the metadata itself. */
+  readonly validUntil?: string
+  readonly cacheSeconds?: number
+}
+
+/** Where logout messages go, by binding; answers may have an address of their own. */
+export interface LogoutEndpoints {
+  readonly redirect?: LogoutEndpoint
+  readonly post?: LogoutEndpoint
+}
+
+export interface LogoutEndpoint {
+  readonly location: string
+  readonly responseLocation?: string
 }
 
 /** A document as it is kept: what was written, and for a connection what its metadata said when it was applied. */
 export type PolicyDocument =
-  | { readonly kind: 'connection'; readonly name: string; readonly spec: ConnectionSpec; readonly idp: IdentityProvider }
+  | { readonly kind: 'connection'; readonly name: string; readonly spec: ConnectionSpec; readonly idp?: IdentityProvider }
   | { readonly kind: 'app'; readonly name: string; readonly spec: AppSpec }
+  | { readonly kind: 'service'; readonly name: typeof SERVICE; readonly spec: ServiceSpec }
+
+/** There is one document of this kind. */
+export const SERVICE = 'service'
 
 export type DocumentKind = PolicyDocument['kind']
 
@@ -143,12 +219,22 @@ export interface DocumentInForce {
   readonly source?: SourceId
 }
 
-export interface Connection {
+/** A connection whose addresses are final and whose identity provider is not known yet. */
+export interface DraftConnection {
   readonly id: SourceId
   readonly name: string
   readonly version: number
-  readonly idp: IdentityProvider
+  readonly metadata?: MetadataSpec
   readonly idpInitiated: boolean
+  readonly signed: ConnectionSpec['signed']
+  readonly singleLogout: boolean
+  readonly requests: RequestSettings
+  /** The names of the attributes that the mapping reads. */
+  readonly wanted: readonly { readonly name: string; readonly required: boolean }[]
+}
+
+export interface Connection extends DraftConnection {
+  readonly idp: IdentityProvider
 }
 
 export interface App {
@@ -162,6 +248,8 @@ export interface App {
 export interface Policy {
   readonly revision: number
   readonly connections: ReadonlyMap<string, Connection>
+  readonly drafts: ReadonlyMap<string, DraftConnection>
+  readonly service: ServiceSpec
   readonly sources: SourcePolicies
   readonly apps: readonly App[]
   readonly appsByHost: ReadonlyMap<string, App>
@@ -169,23 +257,53 @@ export interface Policy {
 
 export function compilePolicy(revision: number, documents: readonly DocumentInForce[]): Policy {
   const connections = new Map<string, Connection>()
+  const drafts = new Map<string, DraftConnection>()
   const sources = new Map<SourceId, SourcePolicy>()
+  let stated: ServiceSpec = { contacts: [] }
   const apps: App[] = []
   for (const { document, version, source } of documents) {
     switch (document.kind) {
       case 'connection': {
         if (!source) throw new Error(`connection ${document.name} has no source`)
-        const { spec, idp } = document
-        connections.set(spec.name, { id: source, name: spec.name, version, idp, idpInitiated: spec.idpInitiated })
+        // What an earlier release has kept lacks what has been added since.
+        const spec = connectionSpec.parse(document.spec)
+        const draft = compileConnection(source, version, spec)
+        if (document.idp) connections.set(spec.name, { ...draft, idp: document.idp })
+        else drafts.set(spec.name, draft)
         sources.set(source, compileSource(source, version, spec))
         break
       }
       case 'app':
         apps.push(compileApp(document.spec))
         break
+      case 'service':
+        stated = document.spec
+        break
     }
   }
-  return { revision, connections, sources, apps, appsByHost: new Map(apps.map((one) => [one.host, one])) }
+  return { revision, connections, drafts, sources, service: stated, apps, appsByHost: new Map(apps.map((one) => [one.host, one])) }
+}
+
+function compileConnection(id: SourceId, version: number, spec: ConnectionSpec): DraftConnection {
+  const { name, metadata, idpInitiated, signed, singleLogout, requests, mapping, jit } = spec
+  const wanted = new Map<string, boolean>()
+  for (const { to, from } of mapping) {
+    const path = pathOf(from)
+    if (path.root !== 'attributes') continue
+    const required = to === 'userName' || jit.required.includes(to)
+    wanted.set(path.name, required || (wanted.get(path.name) ?? false))
+  }
+  return {
+    id,
+    name,
+    version,
+    ...(metadata ? { metadata } : {}),
+    idpInitiated,
+    signed,
+    singleLogout,
+    requests,
+    wanted: [...wanted].map(([attribute, required]) => ({ name: attribute, required })),
+  }
 }
 
 function compileSource(id: SourceId, version: number, spec: ConnectionSpec): SourcePolicy {

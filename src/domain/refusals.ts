@@ -20,6 +20,13 @@ const unverified = (remedy: Remedy, status: 400 | 403 | 413 = 403): RefusalKind 
   remedy,
 })
 
+const notLoggedOut = (remedy: Remedy): RefusalKind => ({
+  status: 400,
+  title: 'Signing out could not be completed',
+  sentence: 'The message from your identity provider could not be accepted, so nothing was ended because of it.',
+  remedy,
+})
+
 const stale: RefusalKind = {
   status: 403,
   title: 'This sign-in has run out',
@@ -38,6 +45,10 @@ const kinds = {
   'signature.missing': unverified('identity-provider'),
   'signature.invalid': unverified('identity-provider'),
   'signature.algorithm': unverified('identity-provider'),
+  // Fewer signatures than the connection demands.
+  'signature.minimum': unverified('administrator'),
+  // One code, one sentence and one way through for whatever goes wrong in decrypting.
+  'encryption.failed': unverified('identity-provider'),
   // Vouched for, but not for us, not now, or not again.
   'assertion.malformed': unverified('identity-provider'),
   'assertion.issuer': unverified('administrator'),
@@ -46,6 +57,9 @@ const kinds = {
   'assertion.recipient': unverified('administrator'),
   'assertion.not-yet-valid': unverified('identity-provider'),
   'assertion.expired': stale,
+  // We asked for a certain kind of sign-in, or a fresh one, and got another.
+  'assertion.authn-context': unverified('identity-provider'),
+  'assertion.authn-instant': unverified('identity-provider'),
   'assertion.replayed': stale,
   'assertion.unsolicited': {
     status: 403,
@@ -53,6 +67,17 @@ const kinds = {
     sentence: 'This connection does not accept sign-ins that begin at the identity provider. Please open the app and sign in from there.',
     remedy: 'person',
   },
+  'connection.draft': unverified('administrator', 400),
+  // Artifact resolution: the identity provider did not give us what it had announced.
+  'artifact.unresolved': unverified('identity-provider'),
+  // A message of single logout that nothing vouches for, or that is not meant for us, not now, or not again.
+  'logout.malformed': notLoggedOut('identity-provider'),
+  'logout.signature': notLoggedOut('identity-provider'),
+  'logout.issuer': notLoggedOut('administrator'),
+  'logout.destination': notLoggedOut('administrator'),
+  'logout.expired': notLoggedOut('person'),
+  'logout.replayed': notLoggedOut('person'),
+  'logout.unsolicited': notLoggedOut('person'),
   'request.unknown': stale,
   'request.other-browser': stale,
   // The identity provider itself said no (SAML core 2.0, section 3.2.2.2).
@@ -73,6 +98,18 @@ const kinds = {
     title: 'Your identity provider needs to see you first',
     sentence: 'It could not sign you in without asking you something. Please start again.',
     remedy: 'person',
+  },
+  'idp.no-authn-context': {
+    status: 403,
+    title: 'Your identity provider did not sign you in',
+    sentence: 'It could not sign you in in the way that is demanded here, for example with a second factor.',
+    remedy: 'identity-provider',
+  },
+  'idp.no-name-id': {
+    status: 403,
+    title: 'Your identity provider did not sign you in',
+    sentence: 'It could not give the kind of name for you that is asked for here.',
+    remedy: 'administrator',
   },
   'idp.other': {
     status: 403,
@@ -126,12 +163,15 @@ export type RefusalCode = keyof typeof kinds
 export interface Refusal {
   readonly refused: true
   readonly code: RefusalCode
-  /** For administrators only: what was expected and what came. */
+  /** For administrators only. */
   readonly detail: string
+  /** Where two things were compared: what would have been right, and what came. For administrators only. */
+  readonly expected?: string
+  readonly came?: string
 }
 
-export function refuse(code: RefusalCode, detail: string): Refusal {
-  return { refused: true, code, detail }
+export function refuse(code: RefusalCode, detail: string, compared: { expected?: string; came?: string } = {}): Refusal {
+  return { refused: true, code, detail, ...compared }
 }
 
 export function isRefusal(outcome: unknown): outcome is Refusal {

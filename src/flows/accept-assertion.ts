@@ -9,6 +9,7 @@ import type { SignInId, UserId } from '../domain/ids.ts'
 import type { SourceRecord } from '../domain/model.ts'
 import type { Connection, Policy } from '../domain/policy.ts'
 import { isRefusal, kindOf, type Refusal, refuse } from '../domain/refusals.ts'
+import { type Step, Trace } from '../domain/steps.ts'
 import type {
   Assertions,
   Mint,
@@ -43,6 +44,9 @@ export interface Arrival {
   /** The host that gets the session's first key. */
   readonly host: string
   readonly address: string
+  /** What the verifier has checked. */
+  readonly steps: readonly Step[]
+  readonly clockSkewSeconds: number
   readonly sessionHours: number
   readonly now: Date
 }
@@ -67,6 +71,7 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
   const reference = ports.mint.reference()
   const attempt = {
     id,
+    flow: 'sign-in',
     reference,
     at: now,
     connection: { id: connection.id, name: connection.name },
@@ -77,10 +82,19 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
   const prepared = prepareArrival(arrival)
 
   return ports.inTransaction(async (tx) => {
+    const trace = new Trace(arrival.steps)
     const no = async (refusal: Refusal, user?: UserId): Promise<Refused> => {
       const { code, detail } = refusal
       const about = user ? { user } : {}
-      await ports.signIns.record(tx, { ...attempt, ...about, outcome: 'refused', code, detail, remedy: kindOf(code).remedy })
+      await ports.signIns.record(tx, {
+        ...attempt,
+        ...about,
+        outcome: 'refused',
+        code,
+        detail,
+        remedy: kindOf(code).remedy,
+        steps: trace.steps,
+      })
       return { refusal, reference }
     }
 
@@ -91,26 +105,32 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
       takeRequest(ports, tx, arrival),
       lookUp(ports, tx, prepared),
     ])
-    if (!claimed) return no(refuse('assertion.replayed', `assertion ${assertion.id} was used before`))
-    if (isRefusal(request)) return no(request)
-    if (isRefusal(found)) return no(found)
+    const unused = claimed ? undefined : refuse('assertion.replayed', `assertion ${assertion.id} was used before`)
+    if (isRefusal(trace.note('unused', unused ?? assertion.id))) return no(unused as Refusal)
+    const answers = trace.note('request', request, (one) => one?.id ?? 'the identity provider began')
+    if (isRefusal(answers)) return no(answers)
+    const stale = staleSignIn(arrival, answers)
+    if (stale) return no(trace.note('authentication', stale) as Refusal)
+    if (isRefusal(found)) return no(trace.note('match', found) as Refusal)
 
     // Decide.
-    const { outcome } = decide(found.prepared, found.known, arrival.policy.sources, ports.mint.id('usr', now))
+    const { outcome, explanation } = decide(found.prepared, found.known, arrival.policy.sources, ports.mint.id('usr', now))
+    if (explanation.match) trace.pass('match', `${explanation.match.situation}: ${explanation.match.why}`)
+    trace.note('decision', outcome, ({ kind }) => kind)
     if (isRefusal(outcome)) return no(outcome, found.known.linked?.id)
 
     // Commit.
     const actor: Actor = { kind: 'connection', id: connection.id, name: connection.name }
     await ports.users.commit(tx, outcome, { actor, now, signIn: id })
     // Left open, it would go on speaking for this browser at the apps, past a sign-out from the new one.
-    if (request?.replaces) await ports.sessions.end(tx, { session: request.replaces })
+    if (answers?.replaces) await ports.sessions.end(tx, { session: answers.replaces })
     const session = newSession(ports.mint, arrival, outcome.user.id, id)
     const secret = ports.mint.secret()
     await together([
       ports.sessions.open(tx, session, { secretHash: hashSecret(secret), host: arrival.host }),
-      ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id }),
+      ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id, steps: trace.steps }),
     ])
-    return { reference, session, secret, request }
+    return { reference, session, secret, request: answers }
   })
 }
 
@@ -156,6 +176,15 @@ async function takeRequest(
     : refuse('request.unknown', `request ${id} is not open at connection ${connection.name}: never made, used, or run out`)
 }
 
+/** A fresh sign-in was asked for, so the person must have signed in there after that (SAML core 2.0, section 3.4.1). */
+function staleSignIn({ assertion, connection, clockSkewSeconds }: Arrival, request: SignInRequest | undefined): Refusal | undefined {
+  if (!connection.requests.forceAuthn || !request) return undefined
+  const earliest = request.createdAt.getTime() - clockSkewSeconds * 1000
+  if (assertion.authnInstant.getTime() >= earliest) return undefined
+  const [expected, came] = [`after ${request.createdAt.toISOString()}`, assertion.authnInstant.toISOString()]
+  return refuse('assertion.authn-instant', `a fresh sign-in was asked for, and the person signed in at ${came}`, { expected, came })
+}
+
 /** Ends when ours would, or earlier where the identity provider says so. */
 function newSession(mint: Mint, { assertion, connection, sessionHours, now }: Arrival, user: UserId, signIn: SignInId): Session {
   const ours = now.getTime() + sessionHours * 3_600_000
@@ -166,6 +195,7 @@ function newSession(mint: Mint, { assertion, connection, sessionHours, now }: Ar
     connection: connection.id,
     signIn,
     ...(assertion.nameId ? { nameId: assertion.nameId } : {}),
+    ...(assertion.nameQualifiers ? { nameQualifiers: assertion.nameQualifiers } : {}),
     ...(assertion.sessionIndex ? { sessionIndex: assertion.sessionIndex } : {}),
     openedAt: now,
     expiresAt: new Date(Math.min(ours, theirs)),

@@ -1,12 +1,14 @@
 // What the flows need of the world, in the domain's words. store/ and the doors satisfy these; nothing here knows how.
 // Whatever writes takes a Tx, so that a flow cannot write outside the transaction it owns.
 
+import type { NameQualifiers } from '../domain/assertion.ts'
 import type { Change, Known, Prepared } from '../domain/decide.ts'
 import type { Actor, AuditEvent } from '../domain/events.ts'
 import type { Id, SessionId, SignInId, SourceId, TokenId, UserId } from '../domain/ids.ts'
 import type { NameId, User } from '../domain/model.ts'
-import type { DocumentInForce, DocumentKind, IdentityProvider, PolicyDocument } from '../domain/policy.ts'
+import type { DocumentInForce, DocumentKind, IdentityProvider, MetadataSpec, PolicyDocument } from '../domain/policy.ts'
 import type { RefusalCode, Remedy } from '../domain/refusals.ts'
+import type { Step } from '../domain/steps.ts'
 
 declare const open: unique symbol
 /** An open transaction. Only `inTransaction` hands one out. */
@@ -73,6 +75,9 @@ export interface SignInRequest {
   readonly entryHash?: string
   /** The session that this browser has already; it ends when the new one begins. */
   readonly replaces?: SessionId
+  /** Sent without letting the identity provider ask anything; a "no" to it is followed by a second request. */
+  readonly passive: boolean
+  readonly createdAt: Date
   readonly expiresAt: Date
 }
 
@@ -89,8 +94,9 @@ export interface Assertions {
   claim(tx: Tx, assertion: { connection: SourceId; id: string; expiresAt: Date }): Promise<boolean>
 }
 
-/** One attempt to sign in, and what became of it. */
+/** One attempt to sign in, or an identity provider's or person's signing out there, and what became of it. */
 export interface SignIn {
+  readonly flow: 'sign-in' | 'logout'
   readonly id: SignInId
   readonly reference: string
   readonly at: Date
@@ -104,6 +110,8 @@ export interface SignIn {
   readonly subject?: string
   /** The peer's network address. */
   readonly address: string
+  /** What was checked, in order. */
+  readonly steps: readonly Step[]
 }
 
 export interface SignIns {
@@ -118,6 +126,7 @@ export interface Session {
   readonly connection: SourceId
   readonly signIn: SignInId
   readonly nameId?: NameId
+  readonly nameQualifiers?: NameQualifiers
   readonly sessionIndex?: string
   readonly openedAt: Date
   readonly expiresAt: Date
@@ -145,10 +154,34 @@ export interface Sessions {
   open(tx: Tx, session: Session, key: SessionKey): Promise<void>
   /** Another host's key to a session that is open; false when it has ended meanwhile. */
   addKey(tx: Tx, session: SessionId, key: SessionKey): Promise<boolean>
+  /** For a change; undefined when it has ended. */
+  take(tx: Tx, session: SessionId): Promise<Session | undefined>
+  /** Those that a connection's logout request means: by name, and by index where it gives any. */
+  named(tx: Tx, who: LogoutSubject): Promise<readonly { readonly id: SessionId; readonly user: UserId }[]>
   /** How many were open, however many hosts had keys. Ended means gone for every host and every node with the commit. */
   end(tx: Tx, which: { readonly session: SessionId } | { readonly user: UserId }): Promise<number>
   keepTicket(tx: Tx, ticket: Ticket): Promise<void>
   takeTicket(tx: Tx, fits: { secretHash: string; host: string; entryHash: string; now: Date }): Promise<Ticket | undefined>
+}
+
+/** Whom an identity provider signs out. No index means all of the person's sessions. */
+export interface LogoutSubject {
+  readonly connection: SourceId
+  readonly nameId: NameId
+  readonly sessionIndexes: readonly string[]
+}
+
+/** A LogoutRequest that we have sent and that is not answered yet. The session is over already. */
+export interface SentLogout {
+  readonly id: string
+  readonly connection: SourceId
+  readonly user: UserId
+  readonly expiresAt: Date
+}
+
+export interface SentLogouts {
+  keep(tx: Tx, logout: SentLogout): Promise<void>
+  take(tx: Tx, fits: { id: string; connection: SourceId; now: Date }): Promise<SentLogout | undefined>
 }
 
 // --- policy and tokens ---------------------------------------------------------------------------------------------
@@ -157,14 +190,33 @@ export interface PolicyDocuments {
   /** All that is in force, for a change; nobody else changes policy until the end. */
   takeAll(tx: Tx): Promise<readonly DocumentInForce[]>
   /** A new version of the document; the source of a connection is made with the first one. */
-  put(tx: Tx, document: PolicyDocument, by: { actor: Actor; now: Date; source: SourceId }): Promise<void>
+  put(tx: Tx, document: PolicyDocument, by: { actor: Actor; now: Date; source: SourceId }): Promise<SourceId | undefined>
   /** Takes it out of force; its versions and its source stay. */
   remove(tx: Tx, which: { kind: DocumentKind; name: string }, by: { actor: Actor; now: Date }): Promise<void>
 }
 
 export interface MetadataReader {
   /** Fetches and reads an identity provider's metadata; the string says in plain words why it cannot. */
-  read(where: { file: string } | { url: string } | { xml: string }): Promise<{ idp: IdentityProvider; xml: string } | string>
+  read(where: MetadataSpec): Promise<{ idp: IdentityProvider; xml: string; entities: number } | string>
+}
+
+/** What became of looking at a connection's metadata the last time. */
+export interface MetadataState {
+  readonly nextAt: Date
+  readonly checkedAt?: Date
+  readonly outcome?: 'unchanged' | 'applied' | 'held' | 'failed'
+  /** Fingerprints and addresses, old and new; or why it failed or is held. */
+  readonly details?: Readonly<Record<string, unknown>>
+  readonly entities?: number
+}
+
+export interface MetadataStates {
+  find(tx: Tx, connection: SourceId): Promise<MetadataState | undefined>
+  /** True for the one node that is to look now; the others wait until `until`. The first call only starts the clock. */
+  claimDue(tx: Tx, connection: SourceId, now: Date, until: Date): Promise<boolean>
+  /** True once within `everyMs`, on all nodes together. */
+  claimRescue(tx: Tx, connection: SourceId, now: Date, everyMs: number): Promise<boolean>
+  keep(tx: Tx, connection: SourceId, state: MetadataState): Promise<void>
 }
 
 export interface ApiToken {

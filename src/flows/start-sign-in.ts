@@ -10,14 +10,14 @@ import { hashSecret } from './secrets.ts'
 export const REQUEST_MINUTES = 15
 
 export interface StartedSignIn {
-  /** Becomes the AuthnRequest's ID and its RelayState. */
+  /** Becomes the AuthnRequest's ID, and its RelayState: a token for the row that is kept here, never an address. */
   readonly requestId: string
   readonly browserSecret: string
 }
 
 export async function startSignIn(
   ports: Transactions & { requests: SignInRequests; mint: Mint },
-  ask: { connection: Connection; returnTo: URL; entryHash?: string; replaces?: SessionId; now: Date },
+  ask: { connection: Connection; returnTo: URL; entryHash?: string; replaces?: SessionId; passive: boolean; now: Date },
 ): Promise<StartedSignIn> {
   // SAML core 2.0, section 1.3.4: an ID is an xs:NCName, hence the underscore.
   const requestId = `_${ports.mint.secret()}`
@@ -30,6 +30,8 @@ export async function startSignIn(
       returnTo: ask.returnTo.href,
       ...(ask.entryHash ? { entryHash: ask.entryHash } : {}),
       ...(ask.replaces ? { replaces: ask.replaces } : {}),
+      passive: ask.passive,
+      createdAt: ask.now,
       expiresAt: new Date(ask.now.getTime() + REQUEST_MINUTES * 60_000),
     }),
   )

@@ -8,12 +8,26 @@ import ejs from 'ejs'
 
 const views = fileURLToPath(new URL('../../views/', import.meta.url))
 
+/** Undefined takes a directive away. */
+export type ContentSecurity = Readonly<Record<string, string | undefined>>
+
+const CONTENT_SECURITY: ContentSecurity = {
+  'default-src': "'none'",
+  'style-src': "'self'",
+  'img-src': "'self' data:",
+  'form-action': "'self'",
+  'frame-ancestors': "'none'",
+  'base-uri': "'none'",
+}
+
+function contentSecurityPolicy(differing: ContentSecurity = {}): string {
+  const directives = Object.entries({ ...CONTENT_SECURITY, ...differing })
+  return directives.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${value}`])).join('; ')
+}
+
 /** What every answer of ours carries. TLS and its strictness are the business of whoever terminates it. */
 const protection: readonly (readonly [name: string, value: string])[] = [
-  [
-    'Content-Security-Policy',
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-  ],
+  ['Content-Security-Policy', contentSecurityPolicy()],
   ['Cross-Origin-Opener-Policy', 'same-origin'],
   ['Cross-Origin-Resource-Policy', 'same-origin'],
   ['Referrer-Policy', 'same-origin'],
@@ -28,9 +42,14 @@ export async function sendPage(
   status: number,
   view: string,
   locals: Record<string, unknown>,
+  { contentSecurity }: { contentSecurity?: ContentSecurity } = {},
 ): Promise<void> {
   const html = await ejs.renderFile(`${views}${view}.ejs`, locals, { cache: true })
   harden(response)
+  if (contentSecurity) {
+    response.setHeader('Content-Security-Policy', contentSecurityPolicy(contentSecurity))
+    if (contentSecurity['frame-ancestors']) response.removeHeader('X-Frame-Options')
+  }
   response.statusCode = status
   response.setHeader('Content-Type', 'text/html; charset=utf-8')
   response.end(request.method === 'HEAD' ? undefined : html)

@@ -4,6 +4,7 @@ import { foldKey } from '../domain/attributes.ts'
 import { earliestId, type SignInId, type UserId } from '../domain/ids.ts'
 import type { LifecycleState } from '../domain/lifecycle.ts'
 import type { Profile } from '../domain/model.ts'
+import type { Step } from '../domain/steps.ts'
 import { type Db, fromJson, toDate } from './db.ts'
 import { toProfile } from './users.ts'
 
@@ -37,6 +38,12 @@ export interface SignInLine {
   readonly userName: string | null
   readonly subject: string | null
   readonly address: string
+  readonly flow: 'sign-in' | 'logout'
+}
+
+/** One attempt with all that was checked. */
+export interface SignInPage extends SignInLine {
+  readonly steps: readonly Step[]
 }
 
 interface UserRow {
@@ -51,6 +58,7 @@ interface UserRow {
 }
 
 interface SignInRow extends Omit<SignInLine, 'at' | 'user' | 'userName'> {
+  steps: unknown
   at: unknown
   user_id: UserId | null
   user_name: string | null
@@ -114,9 +122,9 @@ export async function listSignIns(
   return rows.map(toSignIn)
 }
 
-export async function findSignIn(db: Db, reference: string): Promise<SignInLine | undefined> {
+export async function findSignIn(db: Db, reference: string): Promise<SignInPage | undefined> {
   const row: SignInRow | undefined = await db.read((knex) => signInQuery(knex).where({ reference }).first())
-  return row && toSignIn(row)
+  return row && { ...toSignIn(row), steps: row.steps ? fromJson<readonly Step[]>(row.steps) : [] }
 }
 
 /** source id -> name, for provenance. */
@@ -134,7 +142,7 @@ function toLine(row: UserRow): UserLine {
 }
 
 function toSignIn(row: SignInRow): SignInLine {
-  const { id, reference, connection, outcome, code, detail, remedy, subject, address } = row
+  const { id, reference, connection, outcome, code, detail, remedy, subject, address, flow } = row
   return {
     id,
     reference,
@@ -148,5 +156,6 @@ function toSignIn(row: SignInRow): SignInLine {
     userName: row.user_name,
     subject,
     address,
+    flow,
   }
 }

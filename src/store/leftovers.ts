@@ -8,7 +8,7 @@ export const leftovers: Leftovers = {
   async sweep(tx, now, signInsBefore) {
     const db = inside(tx)
     let gone = 0
-    for (const table of ['sign_in_requests', 'assertions_used', 'tickets', 'sessions'])
+    for (const table of ['sign_in_requests', 'assertions_used', 'tickets', 'sessions', 'logout_requests'])
       gone += await db(table).where('expires_at', '<=', now).delete()
     gone += await db('sign_ins').where('id', '<', earliestId('sgn', signInsBefore)).delete()
     return gone

@@ -40,6 +40,7 @@ export const documents: PolicyDocuments = {
     await writeAudit(tx, [
       { kind: 'policy.changed', at: now, actor, ...(sourceId ? { source: sourceId } : {}), details: { document: kind, name, version } },
     ])
+    return sourceId ?? undefined
   },
 
   async remove(tx, { kind, name }, { actor, now }) {

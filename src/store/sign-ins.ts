@@ -1,7 +1,8 @@
 // Keeps what a sign-in leaves behind: the open request, the claimed assertion, the record of the attempt.
 
-import type { SessionId, SourceId } from '../domain/ids.ts'
-import type { Assertions, SignInRequests, SignIns } from '../flows/ports.ts'
+import type { SessionId, SourceId, UserId } from '../domain/ids.ts'
+import type { Step } from '../domain/steps.ts'
+import type { Assertions, SentLogouts, SignInRequests, SignIns } from '../flows/ports.ts'
 import { takeRow, toDate } from './db.ts'
 import { inside } from './transactions.ts'
 
@@ -12,6 +13,8 @@ interface RequestRow {
   return_to: string
   entry_hash: string | null
   replaces_session: SessionId | null
+  passive: unknown
+  created_at: unknown
   expires_at: unknown
 }
 
@@ -26,6 +29,8 @@ export const requests: SignInRequests = {
       return_to: request.returnTo,
       entry_hash: request.entryHash ?? null,
       replaces_session: request.replaces ?? null,
+      passive: request.passive,
+      created_at: request.createdAt,
       expires_at: request.expiresAt,
     })
   },
@@ -41,6 +46,8 @@ export const requests: SignInRequests = {
         returnTo: row.return_to,
         ...(row.entry_hash ? { entryHash: row.entry_hash } : {}),
         ...(row.replaces_session ? { replaces: row.replaces_session } : {}),
+        passive: Boolean(row.passive),
+        createdAt: toDate(row.created_at),
         expiresAt: toDate(row.expires_at),
       }
     )
@@ -49,6 +56,18 @@ export const requests: SignInRequests = {
   async isOpen(tx, id, connection, now) {
     const row = await inside(tx)('sign_in_requests').where({ id, source_id: connection }).where('expires_at', '>', now).first('id')
     return row !== undefined
+  },
+}
+
+export const sentLogouts: SentLogouts = {
+  async keep(tx, { id, connection, user, expiresAt }) {
+    await inside(tx)('logout_requests').insert({ id, source_id: connection, user_id: user, expires_at: expiresAt })
+  },
+
+  async take(tx, { id, connection, now }) {
+    const sql = 'delete from logout_requests where id = ? and source_id = ? and expires_at > ? returning *'
+    const row = await takeRow<{ id: string; source_id: SourceId; user_id: UserId; expires_at: unknown }>(tx, sql, [id, connection, now])
+    return row && { id: row.id, connection: row.source_id, user: row.user_id, expiresAt: toDate(row.expires_at) }
   },
 }
 
@@ -64,10 +83,22 @@ export const assertions: Assertions = {
   },
 }
 
+const LONGEST_FACT = 600
+
+function bounded(step: Step): Step {
+  const { expected, came } = step
+  return {
+    ...step,
+    ...(expected === undefined ? {} : { expected: expected.slice(0, LONGEST_FACT) }),
+    ...(came === undefined ? {} : { came: came.slice(0, LONGEST_FACT) }),
+  }
+}
+
 export const signIns: SignIns = {
   async record(tx, signIn) {
     await inside(tx)('sign_ins').insert({
       id: signIn.id,
+      flow: signIn.flow,
       reference: signIn.reference,
       at: signIn.at,
       source_id: signIn.connection?.id ?? null,
@@ -80,6 +111,7 @@ export const signIns: SignIns = {
       user_id: signIn.user ?? null,
       subject: signIn.subject ?? null,
       address: signIn.address,
+      steps: JSON.stringify(signIn.steps.map(bounded)),
     })
   },
 }

@@ -114,6 +114,7 @@ apps:
       nameId: { value: 'Ada', format: 'x' },
       attributes: { email: ['ada@corp.example'] },
       aliases: {},
+      authnInstant: now,
       replayableUntil: now,
     } as unknown as VerifiedAssertion
     const accepted = await acceptAssertion(portsOf(db), {
@@ -123,6 +124,8 @@ apps:
       browserSecret: () => undefined,
       host: 'h',
       address: '::1',
+      steps: [],
+      clockSkewSeconds: 60,
       sessionHours: 1,
       now,
     })

@@ -40,6 +40,7 @@ describe('SimpleSAMLphp', { skip: missing('simplesamlphp') }, () => {
           name: 'ssp',
           kind: 'saml',
           metadata: { url: idp.metadataUrl },
+          requests: { sign: 'always' },
           jit: { create: true, update: true, required: ['email'] },
           mapping: [
             { to: 'userName', from: 'nameID' },

@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'node:test'
 import { portsOf } from '../../src/app/assemble.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { mint } from '../../src/app/mint.ts'
+import { outbound } from '../../src/app/outbound.ts'
 import { decide, type Prepared, prepare } from '../../src/domain/decide.ts'
 import type { Actor } from '../../src/domain/events.ts'
 import type { SourceId, UserId } from '../../src/domain/ids.ts'
@@ -15,6 +16,7 @@ import type { SourcePolicy } from '../../src/domain/source-policy.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
 import type { SignIn, Tx } from '../../src/flows/ports.ts'
 import { sweepExpired } from '../../src/flows/sweep-expired.ts'
+import { NOTHING_INSECURE } from '../../src/http/saml/names.ts'
 import { findSignIn, findUser, listUsers } from '../../src/store/console-reads.ts'
 import { gateReads } from '../../src/store/gate-reads.ts'
 import { policyReader } from '../../src/store/policies.ts'
@@ -128,6 +130,8 @@ for (const dialect of dialects) {
         browserHash: 'b'.repeat(43),
         returnTo: 'http://x/',
         entryHash: 'e'.repeat(43),
+        passive: false,
+        createdAt: NOW,
         expiresAt: LATER,
       }
       await ports.inTransaction((tx) => ports.requests.keep(tx, request))
@@ -180,6 +184,8 @@ for (const dialect of dialects) {
         id: mint.id('sgn', LONG_AGO),
         reference: mint.reference(),
         at: LONG_AGO,
+        flow: 'sign-in',
+        steps: [],
         outcome: 'refused',
         code: 'response.missing',
         address: '::1',
@@ -223,7 +229,7 @@ for (const dialect of dialects) {
         const parsed = parsePolicyFile(content)
         assert.ok('file' in parsed)
         const result = await applyPolicy(
-          { ...ports, metadata: metadataReader('.', () => NOW) },
+          { ...ports, metadata: metadataReader({ folder: '.', outbound: outbound([]), allow: NOTHING_INSECURE, clock: () => NOW }) },
           { file: parsed.file, ownHost: 'gate', actor, now: NOW, prune, dryRun: false },
         )
         assert.ok('applied' in result, JSON.stringify(result))

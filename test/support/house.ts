@@ -5,6 +5,7 @@ import pino from 'pino'
 import { assemble, portsOf } from '../../src/app/assemble.ts'
 import { readConfig } from '../../src/app/config.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
+import { outbound } from '../../src/app/outbound.ts'
 import { listen, type Running } from '../../src/app/server.ts'
 import type { Actor } from '../../src/domain/events.ts'
 import { type PolicyFile, parsePolicyFile } from '../../src/domain/policy.ts'
@@ -88,26 +89,42 @@ export interface HouseOptions {
   /** Changes the policy before it is applied. */
   readonly policy?: (policy: PolicyFile) => void
   readonly environment?: Record<string, string>
+  /** While our keys roll over. */
+  readonly otherKeys?: KeyPair
+  readonly spKeys?: KeyPair
+  readonly idp?: { readonly entityId: string; readonly keys: KeyPair }
 }
 
 /** Made once a process; making them takes longer than most tests. */
 const idpKeys = keyPair('idp')
 const serviceProviderKeys = keyPair('sp')
 
-export async function startHouse({ dialect = 'sqlite', db: given, policy, environment = {} }: HouseOptions = {}): Promise<TestHouse> {
+export async function startHouse({
+  dialect = 'sqlite',
+  db: given,
+  policy,
+  environment = {},
+  otherKeys,
+  ...fixed
+}: HouseOptions = {}): Promise<TestHouse> {
   const database = given ? undefined : await testDatabase(dialect)
   const db = given ?? (database as NonNullable<typeof database>).db
-  const [keys, spKeys, upstream, port] = await Promise.all([idpKeys, serviceProviderKeys, startUpstream(), freePort()])
+  const [keys, spKeys, upstream, port] = await Promise.all([
+    fixed.idp?.keys ?? idpKeys,
+    fixed.spKeys ?? serviceProviderKeys,
+    startUpstream(),
+    freePort(),
+  ])
   const baseUrl = `http://localhost:${port}`
   const appHost = `app.localhost:${port}`
-  const entityId = 'https://idp.example/metadata'
+  const entityId = fixed.idp?.entityId ?? 'https://idp.example/metadata'
   const clock = { now: new Date() }
   const log: string[] = []
   const config = readConfig({ PORT: String(port), ...environment })
   const house = assemble({
     config,
     db,
-    keys: spKeys,
+    keys: otherKeys ? { current: spKeys, other: otherKeys } : { current: spKeys },
     secretKey: 'a key for tests that is long enough',
     clock: () => clock.now,
     log: pino({ level: 'trace' }, { write: (line: string) => log.push(line) }),
@@ -117,7 +134,10 @@ export async function startHouse({ dialect = 'sqlite', db: given, policy, enviro
     const parsed = parsePolicyFile(content)
     if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
     policy?.(parsed.file)
-    const ports = { ...portsOf(db), metadata: metadataReader('.', () => clock.now) }
+    const ports = {
+      ...portsOf(db),
+      metadata: metadataReader({ folder: '.', outbound: outbound(config.internalHosts), allow: config.allow, clock: () => clock.now }),
+    }
     const applied = await applyPolicy(ports, {
       file: parsed.file,
       ownHost: config.baseUrl.host,

@@ -4,6 +4,7 @@
 import { Command, CommanderError } from 'commander'
 import { StoreUnavailable } from '../../flows/ports.ts'
 import { ConfigFaults } from '../config.ts'
+import { connectionCommands } from './connection-commands.ts'
 import { demoCommand } from './demo-command.ts'
 import { CommandFailure, complain, EXIT } from './output.ts'
 import { policyCommands } from './policy-commands.ts'
@@ -24,6 +25,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     .showHelpAfterError('(--help tells more)')
   serveCommands(program)
   policyCommands(program)
+  connectionCommands(program)
   userCommands(program)
   signInCommands(program)
   tokenCommands(program)

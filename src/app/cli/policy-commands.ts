@@ -7,6 +7,7 @@ import { applyPolicy } from '../../flows/apply-policy.ts'
 import { documentsInForce } from '../../store/policies.ts'
 import { portsOf } from '../assemble.ts'
 import { metadataReader } from '../metadata-reader.ts'
+import { outbound } from '../outbound.ts'
 import { exportPolicy, type PlacedFault, readPolicyFile, writePolicyFile } from '../policy-file.ts'
 import { CommandFailure, complain, EXIT, print, printJson } from './output.ts'
 import { atWork } from './workplace.ts'
@@ -33,7 +34,10 @@ async function apply(options: { file: string; prune: boolean; dryRun: boolean; j
   const { file, place } = read
   const folder = options.file === '-' ? process.cwd() : dirname(resolve(options.file))
   await atWork(async ({ config, db, actor, now }) => {
-    const ports = { ...portsOf(db), metadata: metadataReader(folder, () => now) }
+    const ports = {
+      ...portsOf(db),
+      metadata: metadataReader({ folder, outbound: outbound(config.internalHosts), allow: config.allow, clock: () => now }),
+    }
     const result = await applyPolicy(ports, {
       file,
       ownHost: config.baseUrl.host,
@@ -48,6 +52,8 @@ async function apply(options: { file: string; prune: boolean; dryRun: boolean; j
     for (const { name } of file.connections) {
       print(`\nGive the identity provider of ${name} this address of our metadata:\n  ${config.baseUrl.origin}/saml/${name}/metadata`)
     }
+    const drafts = file.connections.filter((one) => !one.metadata).map((one) => one.name)
+    if (drafts.length) print(`\nDraft, until it has metadata of its identity provider: ${drafts.join(', ')}`)
     if (options.dryRun) print('Nothing was written (--dry-run).')
   })
 }

@@ -92,7 +92,13 @@ async function examine(): Promise<readonly Finding[]> {
   }
   const findings: Finding[] = [{ check: 'configuration', ok: true, says: `serves ${config.baseUrl.origin}` }]
   for (const name of config.insecure) findings.push({ check: 'configuration', ok: false, says: `${name} is on` })
-  findings.push(await attempt('SAML key pair', async () => validity(new X509Certificate((await serviceProviderKeys(config)).certificate))))
+  findings.push(
+    await attempt('SAML key pair', async () => validity(new X509Certificate((await serviceProviderKeys(config)).current.certificate))),
+  )
+  if (config.spOtherKeyFiles) {
+    const other = async () => validity(new X509Certificate((await serviceProviderKeys(config)).other?.certificate ?? ''))
+    findings.push(await attempt('other SAML key pair', other))
+  }
   const db = openDatabase(config.database)
   try {
     findings.push(await attempt('database', () => schemaState(db)))

@@ -3,6 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { readReference, type SignInId } from '../../domain/ids.ts'
+import { stepCatalogue } from '../../domain/steps.ts'
 import { findSignIn, listSignIns, type SignInLine } from '../../store/console-reads.ts'
 import type { Db } from '../../store/db.ts'
 import { CommandFailure, EXIT, plain, print, printJson, time } from './output.ts'
@@ -14,6 +15,12 @@ interface Options {
   refused: boolean
   follow: boolean
   json: boolean
+}
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  person: 'the person, by trying again',
+  administrator: 'an administrator of Gatehouse',
+  'identity-provider': 'an administrator of the identity provider',
 }
 
 const FOLLOW_EVERY_MS = 1_000
@@ -49,7 +56,7 @@ async function show(db: Db, reference: string, options: Options): Promise<void> 
   const found = await findSignIn(db, read)
   if (!found) throw new CommandFailure(`No sign-in has the reference ${read}.`)
   if (options.json) return printJson(found)
-  print(`${found.reference}  ${time(found.at)}  ${found.outcome}`)
+  print(`${found.reference}  ${time(found.at)}  ${found.flow} ${found.outcome}`)
   const facts: [string, string | null][] = [
     ['connection', found.connection],
     ['from', found.address],
@@ -57,9 +64,15 @@ async function show(db: Db, reference: string, options: Options): Promise<void> 
     ['user', found.userName],
     ['code', found.code],
     ['what happened', found.detail],
-    ['who can fix it', found.remedy],
+    ['who can fix it', found.remedy === null ? null : (REMEDIES[found.remedy] ?? found.remedy)],
   ]
   for (const [label, value] of facts) if (value) print(`  ${label.padEnd(14)} ${plain(value)}`)
+  if (found.steps.length) print('\nWhat was checked:')
+  for (const { step, passed, expected, came } of found.steps) {
+    print(`  ${passed ? 'ok  ' : 'NO  '} ${stepCatalogue[step] ?? step}`)
+    if (!passed && expected !== undefined) print(`         expected  ${plain(expected)}`)
+    if (came) print(`         ${passed ? '' : 'came      '}${plain(came)}`)
+  }
 }
 
 /** Until the terminal says stop. */
@@ -89,5 +102,5 @@ function printLine(one: SignInLine, { json }: Options): void {
   }
   const who = one.userName ?? one.subject ?? '-'
   const why = one.code ? `  ${one.code}: ${one.detail ?? ''}` : ''
-  print(plain(`${time(one.at)}  ${one.reference}  ${one.outcome.padEnd(8)}  ${one.connection ?? '-'}  ${who}${why}`))
+  print(plain(`${time(one.at)}  ${one.reference}  ${one.flow.padEnd(7)}  ${one.outcome.padEnd(8)}  ${one.connection ?? '-'}  ${who}${why}`))
 }

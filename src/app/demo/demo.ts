@@ -11,6 +11,7 @@ import { assemble, portsOf } from '../assemble.ts'
 import { type Config, ConfigFaults, readConfig } from '../config.ts'
 import { developmentPair, secretKey, serviceProviderKeys } from '../keys.ts'
 import { metadataReader } from '../metadata-reader.ts'
+import { outbound } from '../outbound.ts'
 import { bound, listen } from '../server.ts'
 import { demoIdentityProvider } from './identity-provider.ts'
 import { demoLegacyApp } from './legacy-app.ts'
@@ -116,6 +117,8 @@ async function applyDemoPolicy(
         name: CONNECTION,
         kind: 'saml',
         metadata: { url: metadataUrl },
+        // The bundled identity provider signs people in and nothing more.
+        singleLogout: false,
         jit: { create: true, update: true, required: ['email'] },
         mapping: [
           { to: 'userName', from: 'attributes.email' },
@@ -149,7 +152,10 @@ async function applyDemoPolicy(
   const applied =
     'file' in parsed
       ? await applyPolicy(
-          { ...portsOf(db), metadata: metadataReader('.', () => now) },
+          {
+            ...portsOf(db),
+            metadata: metadataReader({ folder: '.', outbound: outbound(config.internalHosts), allow: config.allow, clock: () => now }),
+          },
           { file: parsed.file, ownHost: config.baseUrl.host, actor: { kind: 'system', name: 'demo' }, now, prune: true, dryRun: false },
         )
       : { faults }

@@ -4,13 +4,13 @@
 import express, { type Express, type Request, type Response } from 'express'
 import samlp from 'samlp'
 import { sendStylesheet } from '../../http/pages.ts'
-import type { ServiceProviderKeys } from '../../http/saml/service-provider.ts'
+import type { SigningKey } from '../../http/saml/outgoing.ts'
 import type { DemoPerson } from './people.ts'
 import { viewsFolder } from './views.ts'
 
 export interface DemoIdpOptions {
   readonly entityId: string
-  readonly keys: ServiceProviderKeys
+  readonly keys: SigningKey
   readonly people: DemoPerson[]
   /** The only address that answers are posted to. */
   readonly acs: string

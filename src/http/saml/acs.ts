@@ -1,68 +1,121 @@
-// POST /saml/{connection}/acs: the assertion consumer (SAML profiles 2.0, section 4.1). Admits one shape of request, has
-// it verified, and lets the person in or tells them why not. Every answer leaves a sign-in record.
+// /saml/{connection}/acs: the assertion consumer (SAML profiles 2.0, section 4.1). Admits one shape of request, has it
+// verified, and lets the person in or tells them why not. Every answer leaves a sign-in record.
+// /saml/{connection}/metadata: ours, for the identity provider's administrator; its address is our entityID.
 
-import express, { type NextFunction, type Request, type Response, Router } from 'express'
+import { type Request, type Response, Router } from 'express'
 import type { Logger } from 'pino'
-import type { Connection, Policy } from '../../domain/policy.ts'
+import type { Connection, DraftConnection, Policy } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import type { Accepted, Arrival, Refused } from '../../flows/accept-assertion.ts'
+import type { SignInRequest } from '../../flows/ports.ts'
+import type { RefusedAttempt } from '../../flows/refuse-sign-in.ts'
 import type { CookieJar } from '../cookies.ts'
 import { redirect } from '../pages.ts'
-import { methodNotAllowed, notFound, refusalProblem, sendProblem } from '../problem.ts'
+import { methodNotAllowed, notFound, type Problem, refusalProblem, sendProblem } from '../problem.ts'
 import { type ReturnDeps, readReturnTo, wayBack } from '../return.ts'
-import type { ServiceProvider } from './service-provider.ts'
+import { type Form, readPostedForm } from './posted-form.ts'
+import type { ServiceProvider, VerifiedSignIn } from './service-provider.ts'
+import { begin, type SignInDeps } from './sign-in.ts'
+import { VerifierBusy } from './verification-pool.ts'
 
 export interface AcsDeps extends ReturnDeps {
   readonly policy: () => Promise<Policy>
   readonly serviceProvider: ServiceProvider
   readonly cookies: CookieJar
   readonly sessionHours: number
+  readonly clockSkewSeconds: number
   readonly accept: (arrival: Arrival) => Promise<Accepted | Refused>
-  readonly refuse: (attempt: { refusal: Refusal; connection: Connection; address: string; now: Date }) => Promise<Refused>
+  readonly refuse: (attempt: RefusedAttempt) => Promise<Refused>
+  readonly start: SignInDeps['start']
+  readonly takePassive: (ask: {
+    requestId: string
+    connection: Connection
+    browserSecret: string
+    now: Date
+  }) => Promise<SignInRequest | undefined>
+  /** Looks for new keys, once in a while; true when there are some. */
+  readonly rescue: (connection: Connection, now: Date) => Promise<boolean>
+  /** Fetches what is behind an artifact. */
+  readonly resolveArtifact: (artifact: string, connection: Connection, now: Date) => Promise<Uint8Array | Refusal>
   readonly log: Logger
 }
 
-/** A response with hundreds of groups stays far below; building trees from more costs more than refusing it. */
-const LARGEST_FORM = 384 * 1024
-
-const readForm = express.urlencoded({ extended: false, limit: LARGEST_FORM, parameterLimit: 16 })
+export const busy: Problem = {
+  status: 503,
+  title: 'Please try again in a moment',
+  sentence: 'Many people are signing in just now. Nothing was changed; go back and send it again.',
+  code: 'busy',
+  retryAfterSeconds: 2,
+}
 
 export function acsRoutes(deps: AcsDeps): Router {
   const router = Router()
-  router.post('/saml/:connection/acs', (request, response) => consume(deps, request, response))
+  router.post('/saml/:connection/acs', async (request, response) => {
+    const [policy, form] = await Promise.all([deps.policy(), readPostedForm(request, response)])
+    await consume(deps, request, response, policy, form)
+  })
+  router.get('/saml/:connection/acs', async (request, response) => {
+    const policy = await deps.policy()
+    // An artifact may also come in the address; a response may not.
+    const artifact = request.query.SAMLart !== undefined && !('SAMLResponse' in request.query)
+    if (!artifact) return sendProblem(request, response, methodNotAllowed('POST'))
+    await consume(deps, request, response, policy, { ...request.query })
+  })
   router.all('/saml/:connection/acs', (request, response) => sendProblem(request, response, methodNotAllowed('POST')))
   router.get('/saml/:connection/metadata', async (request, response) => {
-    const connection = (await deps.policy()).connections.get(String(request.params.connection))
+    const policy = await deps.policy()
+    const connection = connectionNamed(policy, request)
     if (!connection) return sendProblem(request, response, notFound)
-    response.type('application/samlmetadata+xml').send(deps.serviceProvider.metadata(connection.name))
+    const signed = 'signed' in request.query && request.query.signed !== 'false'
+    const xml = deps.serviceProvider.metadata(connection, policy.service, { signed, now: deps.clock() })
+    response.setHeader('Cache-Control', 'no-cache')
+    response.setHeader('X-Content-Type-Options', 'nosniff')
+    response.type('application/samlmetadata+xml').send(xml)
   })
   return router
 }
 
-async function consume(deps: AcsDeps, request: Request, response: Response): Promise<void> {
-  const [policy, form] = await Promise.all([deps.policy(), readPostedForm(request, response)])
-  const connection = policy.connections.get(String(request.params.connection))
+function connectionNamed(policy: Policy, request: Request): Connection | DraftConnection | undefined {
+  const name = String(request.params.connection)
+  return policy.connections.get(name) ?? policy.drafts.get(name)
+}
+
+async function consume(deps: AcsDeps, request: Request, response: Response, policy: Policy, form: Form | Refusal): Promise<void> {
+  const connection = connectionNamed(policy, request)
   if (!connection) return sendProblem(request, response, notFound)
   const now = deps.clock()
   const address = request.socket.remoteAddress ?? ''
 
-  const verified = isRefusal(form) ? form : await deps.serviceProvider.verify(form.SAMLResponse, connection, now)
-  const outcome = isRefusal(verified)
-    ? await deps.refuse({ refusal: verified, connection, address, now })
-    : await deps.accept({
-        assertion: verified,
-        connection,
-        policy,
-        browserSecret: (requestId) => deps.cookies.readRequest(request, requestId),
-        host: deps.baseUrl.host,
-        address,
-        sessionHours: deps.sessionHours,
-        now,
-      })
+  let verified: { now: Policy; connection: Connection | DraftConnection } & VerifiedSignIn
+  try {
+    verified = await verifyPosted(deps, policy, connection, form, now)
+  } catch (error) {
+    if (!(error instanceof VerifierBusy)) throw error
+    deps.log.warn({ connection: connection.name }, 'the verification queue is full')
+    return sendProblem(request, response, busy)
+  }
+  const { outcome: assertion, steps } = verified
+  const trusted = verified.connection
+  const outcome =
+    isRefusal(assertion) || !('idp' in trusted)
+      ? await deps.refuse({ flow: 'sign-in', refusal: assertion as Refusal, connection, address, steps, now })
+      : await deps.accept({
+          assertion,
+          connection: trusted,
+          policy: verified.now,
+          browserSecret: (requestId) => deps.cookies.readRequest(request, requestId),
+          host: deps.baseUrl.host,
+          address,
+          steps,
+          clockSkewSeconds: deps.clockSkewSeconds,
+          sessionHours: deps.sessionHours,
+          now,
+        })
 
   if ('refusal' in outcome) {
     const { refusal, reference } = outcome
     deps.log.info({ reference, connection: connection.name, code: refusal.code }, 'sign-in refused')
+    if (refusal.code === 'idp.no-passive' && (await askOpenly(deps, request, response, trusted, verified.claimsRequest))) return
     return sendProblem(request, response, refusalProblem(refusal, reference, '/sign-in'))
   }
   const { reference, session, secret, request: answered } = outcome
@@ -75,26 +128,75 @@ async function consume(deps: AcsDeps, request: Request, response: Response): Pro
   redirect(response, await wayBack(deps, { session, returnTo, entryHash: answered?.entryHash }))
 }
 
-type Form = Readonly<Record<string, unknown>>
+/** With a second try where the identity provider has meanwhile taken a new key into use. */
+async function verifyPosted(
+  deps: AcsDeps,
+  policy: Policy,
+  connection: Connection | DraftConnection,
+  form: Form | Refusal,
+  now: Date,
+): Promise<VerifiedSignIn & { now: Policy; connection: Connection | DraftConnection }> {
+  const as = (verified: VerifiedSignIn) => ({ ...verified, now: policy, connection })
+  if (isRefusal(form)) return as(refusedAtTheDoor(form))
+  if (!('idp' in connection)) {
+    return as(refusedAtTheDoor(refuse('connection.draft', `connection ${connection.name} has no identity provider yet`)))
+  }
+  const message = await readMessageField(deps, connection, form, now)
+  if (isRefusal(message)) return as(refusedAtTheDoor(message, 'SAMLart' in form))
+  const before = typeof message === 'string' ? [] : [{ step: 'artifact', passed: true } as const]
+  const verified = await deps.serviceProvider.verify(message, connection, now, before)
+  if (!isUnknownKey(verified) || !(await deps.rescue(connection, now))) return as(verified)
+  const renewed = await deps.policy()
+  const again = renewed.connections.get(connection.name)
+  if (!again) return as(verified)
+  return { ...(await deps.serviceProvider.verify(message, again, now, before)), now: renewed, connection: again }
+}
+
+async function readMessageField(deps: AcsDeps, connection: Connection, form: Form, now: Date): Promise<string | Uint8Array | Refusal> {
+  const { SAMLResponse, SAMLart } = form
+  if (SAMLart !== undefined) {
+    if (SAMLResponse !== undefined || typeof SAMLart !== 'string')
+      return refuse('response.missing', 'not exactly one of SAMLResponse and SAMLart')
+    return deps.resolveArtifact(SAMLart, connection, now)
+  }
+  if (typeof SAMLResponse !== 'string' || SAMLResponse === '') {
+    return refuse('response.missing', 'the form has no single field SAMLResponse', { expected: 'one field SAMLResponse' })
+  }
+  return SAMLResponse
+}
+
+function refusedAtTheDoor(refusal: Refusal, artifact = false): VerifiedSignIn {
+  const { detail, expected, came } = refusal
+  const step = { step: artifact ? 'artifact' : 'message', passed: false, came: came ?? detail } as const
+  return { outcome: refusal, steps: [expected === undefined ? step : { ...step, expected }] }
+}
+
+/** None of the keys that we know verifies it. That the content was changed looks the same. */
+function isUnknownKey({ outcome, steps }: VerifiedSignIn): boolean {
+  const last = steps.at(-1)?.step
+  return isRefusal(outcome) && outcome.code === 'signature.invalid' && (last === 'response-signature' || last === 'assertion-signature')
+}
+
+/** A first, passive try has failed as it may: the same sign-in once more, openly. */
+async function askOpenly(
+  deps: AcsDeps,
+  request: Request,
+  response: Response,
+  connection: Connection | DraftConnection,
+  requestId: string | undefined,
+): Promise<boolean> {
+  const browserSecret = requestId === undefined ? undefined : deps.cookies.readRequest(request, requestId)
+  if (requestId === undefined || browserSecret === undefined || !('idp' in connection)) return false
+  const taken = await deps.takePassive({ requestId, connection, browserSecret, now: deps.clock() })
+  if (!taken) return false
+  deps.cookies.clearRequest(response, { id: requestId, path: request.path })
+  const { returnTo, entryHash, replaces } = taken
+  await begin(deps, request, response, { connection, returnTo, entryHash, replaces, passive: false })
+  return true
+}
 
 /** Where nobody was asked, RelayState may name a page of our own; it may not name a host. */
 function relayedPath(form: Form | Refusal): string | undefined {
   const relayState = 'RelayState' in form ? form.RelayState : undefined
   return typeof relayState === 'string' && relayState.startsWith('/') ? relayState : undefined
-}
-
-/** One urlencoded form in the body and nothing in the query, or a refusal. */
-function readPostedForm(request: Request, response: Response): Promise<Form | Refusal> {
-  if (request.url.includes('?'))
-    return Promise.resolve(refuse('response.missing', 'the address carries a query; a response is posted as a form'))
-  if (!request.is('application/x-www-form-urlencoded'))
-    return Promise.resolve(refuse('response.missing', 'the body is not a urlencoded form'))
-  return new Promise((resolve) => {
-    const next = (error?: { type?: string }) => {
-      if (!error) return resolve({ ...request.body })
-      if (error.type === 'entity.too.large') return resolve(refuse('response.too-large', `the form is larger than ${LARGEST_FORM} bytes`))
-      resolve(refuse('response.missing', `the form cannot be read: ${error.type ?? 'unknown'}`))
-    }
-    readForm(request, response, next as NextFunction)
-  })
 }

@@ -1,77 +1,98 @@
-// Reads an identity provider's metadata: who it is, where it signs people in, which keys it signs with.
+// Reads one identity provider out of its metadata: who it is, where it signs people in and out, which keys it signs with.
 // SAML metadata 2.0, sections 2.3, 2.4.1 and 2.4.3. The result is what an administrator trusts by applying it.
 
 import { X509Certificate } from 'node:crypto'
-import type { IdentityProvider } from '../../domain/policy.ts'
-import { DSIG, HTTP_POST, HTTP_REDIRECT, METADATA } from './names.ts'
-import { readDate } from './signed-assertion.ts'
-import { attributeOf, childrenNamed, descendants, isNamed, METADATA_LIMITS, readXml, textOf, type XmlElement, XmlFault } from './xml.ts'
-
-const SMALLEST_RSA_BITS = 2048
+import type { IdentityProvider, LogoutEndpoint, LogoutEndpoints } from '../../domain/policy.ts'
+import { durationSeconds, readDate } from './message.ts'
+import { type Allowances, DSIG, HTTP_POST, HTTP_REDIRECT, METADATA, SOAP_BINDING } from './names.ts'
+import { keyFault } from './signature.ts'
+import { attributeOf, childrenNamed, descendants, isNamed, textOf, type XmlElement } from './xml.ts'
 
 /** @returns the string says in plain words why it cannot be used */
-export function readIdpMetadata(xml: string, now: Date): IdentityProvider | string {
-  let root: XmlElement
-  try {
-    root = readXml(xml.replace(/^\uFEFF/, ''), METADATA_LIMITS)
-  } catch (error) {
-    if (error instanceof XmlFault) return `the metadata is not XML that can be read: ${error.message}`
-    throw error
-  }
-  if (isNamed(root, METADATA, 'EntitiesDescriptor'))
-    return 'this is a federation of many entities; give the metadata of the one identity provider'
-  const entityId = attributeOf(root, 'entityID')
-  if (!isNamed(root, METADATA, 'EntityDescriptor') || !entityId)
-    return `the root element is ${root.local}, not an EntityDescriptor with an entityID`
-  const [role, another] = childrenNamed(root, METADATA, 'IDPSSODescriptor')
+export function readIdpMetadata(entity: XmlElement, { allow, now }: { allow: Allowances; now: Date }): IdentityProvider | string {
+  const entityId = attributeOf(entity, 'entityID')
+  if (!isNamed(entity, METADATA, 'EntityDescriptor') || !entityId) return 'an EntityDescriptor without an entityID'
+  const [role, another] = childrenNamed(entity, METADATA, 'IDPSSODescriptor')
   if (!role || another)
     return `${entityId} has ${role ? 'several identity provider roles' : 'no identity provider role (IDPSSODescriptor)'}`
-  for (const element of [root, role]) {
+  const ends: string[] = []
+  const spans: number[] = []
+  for (const element of [entity, role]) {
     const until = attributeOf(element, 'validUntil')
     if (until !== undefined && !(Number(readDate(until)) > now.getTime())) return `the metadata was valid until ${until} only`
+    if (until !== undefined) ends.push(until)
+    const span = durationSeconds(attributeOf(element, 'cacheDuration'))
+    if (span !== undefined) spans.push(span)
   }
-  const redirect = locationOf(role, HTTP_REDIRECT)
-  const post = locationOf(role, HTTP_POST)
-  if (!redirect) return `${entityId} offers no single sign-on over HTTP-Redirect with an http or https address`
-  const certificates = signingCertificates(role)
+  const redirect = endpointOf(role, 'SingleSignOnService', HTTP_REDIRECT)?.location
+  const post = endpointOf(role, 'SingleSignOnService', HTTP_POST)?.location
+  if (!redirect && !post) return `${entityId} offers no single sign-on over HTTP-Redirect or HTTP-POST with an http or https address`
+  const certificates = signingCertificates(role, allow)
   if (typeof certificates === 'string') return certificates
+  const singleLogout = logoutEndpoints(role)
+  const artifactResolution = artifactServices(role)
+  const [validUntil] = ends.sort((a, b) => Number(readDate(a)) - Number(readDate(b)))
   return {
     entityId,
-    singleSignOn: { redirect, ...(post ? { post } : {}) },
+    singleSignOn: { ...(redirect ? { redirect } : {}), ...(post ? { post } : {}) },
+    ...(singleLogout ? { singleLogout } : {}),
+    ...(artifactResolution.length ? { artifactResolution } : {}),
     certificates,
     wantsSignedRequests: /^(true|1)$/.test(attributeOf(role, 'WantAuthnRequestsSigned') ?? ''),
+    ...(validUntil ? { validUntil } : {}),
+    ...(spans.length ? { cacheSeconds: Math.min(...spans) } : {}),
   }
 }
 
-function locationOf(role: XmlElement, binding: string): string | undefined {
-  const service = childrenNamed(role, METADATA, 'SingleSignOnService').find((one) => attributeOf(one, 'Binding') === binding)
-  const location = service && attributeOf(service, 'Location')
+function logoutEndpoints(role: XmlElement): LogoutEndpoints | undefined {
+  const redirect = endpointOf(role, 'SingleLogoutService', HTTP_REDIRECT)
+  const post = endpointOf(role, 'SingleLogoutService', HTTP_POST)
+  return redirect || post ? { ...(redirect ? { redirect } : {}), ...(post ? { post } : {}) } : undefined
+}
+
+function endpointOf(role: XmlElement, service: string, binding: string): LogoutEndpoint | undefined {
+  const found = childrenNamed(role, METADATA, service).find((one) => attributeOf(one, 'Binding') === binding)
+  const location = address(found, 'Location')
+  const responseLocation = address(found, 'ResponseLocation')
+  return location ? { location, ...(responseLocation ? { responseLocation } : {}) } : undefined
+}
+
+function artifactServices(role: XmlElement): { index: number; location: string }[] {
+  return childrenNamed(role, METADATA, 'ArtifactResolutionService').flatMap((one) => {
+    const location = attributeOf(one, 'Binding') === SOAP_BINDING ? address(one, 'Location') : undefined
+    const index = Number(attributeOf(one, 'index'))
+    return location && Number.isInteger(index) && index >= 0 && index < 65_536 ? [{ index, location }] : []
+  })
+}
+
+function address(element: XmlElement | undefined, name: string): string | undefined {
+  const location = element && attributeOf(element, name)
   return location && URL.canParse(location) && /^https?:$/.test(new URL(location).protocol) ? location : undefined
 }
 
 /** Section 2.4.1.1: a KeyDescriptor without `use` serves both purposes. */
-function signingCertificates(role: XmlElement): readonly string[] | string {
+function signingCertificates(role: XmlElement, allow: Allowances): readonly string[] | string {
   const found = new Set<string>()
+  const faults: string[] = []
   for (const descriptor of childrenNamed(role, METADATA, 'KeyDescriptor')) {
     if ((attributeOf(descriptor, 'use') ?? 'signing') !== 'signing') continue
     for (const element of descendants(descriptor)) {
       if (!isNamed(element, DSIG, 'X509Certificate')) continue
       const base64 = textOf(element)?.replace(/\s+/g, '') ?? ''
-      const fault = certificateFault(base64)
-      if (fault) return fault
-      found.add(base64)
+      const fault = certificateFault(base64, allow)
+      if (fault) faults.push(fault)
+      else found.add(base64)
     }
   }
-  return found.size ? [...found] : 'the metadata has no signing certificate'
+  // One key that we cannot use beside one that we can is a rollover of theirs; none at all is a fault.
+  return found.size ? [...found] : (faults[0] ?? 'the metadata has no signing certificate')
 }
 
-function certificateFault(base64: string): string | undefined {
+function certificateFault(base64: string, allow: Allowances): string | undefined {
   try {
     const { publicKey, subject } = new X509Certificate(Buffer.from(base64, 'base64'))
-    const bits = publicKey.asymmetricKeyDetails?.modulusLength ?? 0
-    if (publicKey.asymmetricKeyType !== 'rsa')
-      return `the signing key of ${subject} is ${publicKey.asymmetricKeyType}; only RSA can be verified`
-    return bits < SMALLEST_RSA_BITS ? `the signing key of ${subject} has ${bits} bits; at least ${SMALLEST_RSA_BITS} are needed` : undefined
+    const fault = keyFault(publicKey, allow)
+    return fault && `the signing certificate of ${subject} cannot be used: ${fault}`
   } catch {
     return 'a signing certificate in the metadata cannot be read'
   }

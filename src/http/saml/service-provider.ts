@@ -1,143 +1,270 @@
-// Our side of SAML, and the only home of the SAML library. Makes requests and our metadata; turns a posted response into
-// a VerifiedAssertion, which nothing else can make. The library verifies the signature and hands over the bytes that it
-// covered; whatever is around the signature is checked by the two readers beside this file, before and after.
+// Our side of SAML at every connection: addresses, metadata, the messages we send, and the only maker of a
+// VerifiedAssertion. passport and the SAML strategy are the frame of a sign-in; where the strategy would verify, it hands
+// the response to our verifier, which runs in threads (verify-response.ts).
 
-import {
-  type CacheProvider,
-  MultiSamlStrategy,
-  type PassportSamlConfig,
-  type Profile,
-  SAML,
-  ValidateInResponseTo,
-} from '@node-saml/passport-saml'
+import { AbstractStrategy, type PassportSamlConfig, type Profile, SAML } from '@node-saml/passport-saml'
 import passport from 'passport'
 import type { VerifiedAssertion } from '../../domain/assertion.ts'
-import type { Connection } from '../../domain/policy.ts'
+import type { Connection, DraftConnection, LogoutEndpoints, Policy } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
-import { readSignedAssertion } from './signed-assertion.ts'
-import { openResponse, quote, type UnverifiedResponse } from './unverified-response.ts'
+import type { Step } from '../../domain/steps.ts'
+import { inSoapEnvelope, resolutionAddress } from './artifact.ts'
+import type { Allowances } from './names.ts'
+import {
+  artifactResolveXml,
+  authnRequestXml,
+  byPost,
+  byRedirect,
+  type Dispatch,
+  logoutRequestXml,
+  logoutResponseXml,
+  type Outgoing,
+  type SigningKey,
+  signMessage,
+} from './outgoing.ts'
+import { signedSpMetadataXml, spMetadataXml } from './sp-metadata.ts'
+import type { Verifier } from './verification-pool.ts'
+import type { LogoutDelivery, VerifiedLogout } from './verify-logout.ts'
+import type { ResponseExpectations, VerifiedResponse } from './verify-response.ts'
 
 export interface ServiceProviderKeys {
-  /** PEM. */
-  readonly key: string
-  readonly certificate: string
+  /** Signs, and opens what is encrypted for it. */
+  readonly current: SigningKey
+  /** The next one or the one before: in the metadata, and opens what is encrypted for it. Never signs. */
+  readonly other?: SigningKey
+}
+
+export interface VerifiedSignIn {
+  readonly outcome: VerifiedAssertion | Refusal
+  readonly steps: readonly Step[]
+  /** Of a response without an assertion: the request that it claims to answer. Unverified. */
+  readonly claimsRequest?: string
+}
+
+export interface LogoutToSend {
+  readonly requestId: string
+  readonly nameId: NonNullable<VerifiedAssertion['nameId']>
+  readonly nameQualifiers?: NonNullable<VerifiedAssertion['nameQualifiers']>
+  readonly sessionIndex?: string
 }
 
 export interface ServiceProvider {
   /** Our name at this connection, which is also where its metadata is. */
   entityId(connection: string): string
   acs(connection: string): string
-  /** Where to send the browser: the AuthnRequest over HTTP-Redirect (SAML bindings 2.0, section 3.4). */
-  requestUrl(connection: Connection, requestId: string): Promise<string>
+  slo(connection: string): string
+  /** The AuthnRequest, by the binding that the connection's settings and the identity provider's metadata leave. */
+  request(connection: Connection, ask: { requestId: string; passive: boolean; now: Date }): Dispatch | undefined
+  logoutRequest(connection: Connection, logout: LogoutToSend, now: Date): Dispatch | undefined
+  /** By the binding of the request where the identity provider has it, by the other one otherwise. */
+  logoutResponse(connection: Connection, answer: LogoutAnswer): Dispatch | undefined
   /** SAML metadata 2.0 for the identity provider's administrator. */
-  metadata(connection: string): string
-  /** The only maker of a VerifiedAssertion. `field` is the form's SAMLResponse as it came. */
-  verify(field: unknown, connection: Connection, now: Date): Promise<VerifiedAssertion | Refusal>
+  metadata(connection: DraftConnection, service: Policy['service'], how: { signed: boolean; now: Date }): string
+  /** The only maker of a VerifiedAssertion. @param field the form's SAMLResponse as it came, or the bytes behind an artifact */
+  verify(field: string | Uint8Array, connection: Connection, now: Date, before?: readonly Step[]): Promise<VerifiedSignIn>
+  verifyLogout(delivery: LogoutDelivery, connection: Connection, now: Date): Promise<VerifiedLogout>
+  /** The response behind an artifact, as the identity provider gives it to us over SOAP; unverified still. */
+  resolveArtifact(artifact: string, connection: Connection, ask: { id: string; now: Date }): Promise<Uint8Array | Refusal>
 }
 
-export function serviceProvider({
-  baseUrl,
-  keys,
-  skewSeconds,
-}: {
-  baseUrl: string
-  keys: ServiceProviderKeys
-  skewSeconds: number
-}): ServiceProvider {
+/** Posts a SOAP message to an address of the identity provider's metadata. Throws with plain words. */
+export type PostSoap = (url: string, body: string) => Promise<string>
+
+export interface LogoutAnswer {
+  readonly id: string
+  readonly inResponseTo: string
+  readonly relayState: string | undefined
+  readonly binding: 'redirect' | 'post'
+  readonly status: readonly [string, string?]
+  readonly now: Date
+}
+
+export interface ServiceProviderParts {
+  readonly baseUrl: string
+  readonly keys: ServiceProviderKeys
+  readonly skewSeconds: number
+  readonly metadataDays: number
+  readonly allow: Allowances
+  readonly verifier: Verifier
+  readonly postSoap: PostSoap
+}
+
+export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
+  const { baseUrl, keys, skewSeconds, metadataDays, allow, verifier, postSoap } = parts
   const entityId = (name: string) => `${baseUrl}/saml/${name}/metadata`
   const acs = (name: string) => `${baseUrl}/saml/${name}/acs`
-
-  /** Complete for each use, so that nothing is inherited from one connection by another or left to a default. */
-  const options = (name: string, idp: Connection['idp'] | undefined, signed?: UnverifiedResponse['signed']): PassportSamlConfig => ({
-    issuer: entityId(name),
-    callbackUrl: acs(name),
-    entryPoint: idp?.singleSignOn.redirect ?? '',
-    idpIssuer: idp?.entityId ?? '',
-    idpCert: idp ? [...idp.certificates] : ['unused'],
-    wantAuthnResponseSigned: signed?.response ?? true,
-    wantAssertionsSigned: signed?.assertion ?? true,
-    signatureAlgorithm: 'sha256',
-    digestAlgorithm: 'sha256',
-    // Every request is signed, as our metadata says; an identity provider that does not care does not look.
-    privateKey: keys.key,
-    publicCert: keys.certificate,
-    identifierFormat: null,
-    disableRequestedAuthnContext: true,
-    // Ours, in the database and on the signed bytes: see flows/accept-assertion and signed-assertion.
-    validateInResponseTo: ValidateInResponseTo.never,
-    cacheProvider: keepsNothing,
-    audience: false,
-    acceptedClockSkewMs: -1,
+  const slo = (name: string) => `${baseUrl}/saml/${name}/slo`
+  const pairs = [keys.current, ...(keys.other ? [keys.other] : [])]
+  const decryptionKeys = pairs.map(({ key }) => key)
+  const signs = (connection: DraftConnection & { idp?: Connection['idp'] }) =>
+    connection.requests.sign === 'always' || (connection.idp?.wantsSignedRequests ?? false)
+  const common = ({ idp }: Connection, now: Date) => ({
+    issuer: idp.entityId,
+    certificates: idp.certificates,
+    allow,
+    decryptionKeys,
+    skewSeconds,
+    now,
   })
-
-  const strategy = new MultiSamlStrategy(
-    { passReqToCallback: true, getSamlOptions: (request, done) => done(null, (request as unknown as StrategyRequest).samlOptions) },
-    (_request, profile, done) => done(null, profile as unknown as Record<string, unknown>),
-    (_request, _profile, done) => done(new Error('no logout comes this way')),
-  )
 
   return {
     entityId,
     acs,
-    requestUrl(connection, requestId) {
-      const saml = new SAML({ ...options(connection.name, connection.idp), generateUniqueId: () => requestId })
-      return saml.getAuthorizeUrlAsync(requestId, undefined, {})
-    },
-    metadata: (name) => new SAML(options(name, undefined)).generateServiceProviderMetadata(null, keys.certificate),
+    slo,
 
-    async verify(field, connection, now) {
-      const response = openResponse(field, { acs: acs(connection.name), issuer: connection.idp.entityId })
-      if (isRefusal(response)) return response
-      const signedXml = await signedBytes(strategy, response, options(connection.name, connection.idp, response.signed))
-      if (isRefusal(signedXml)) return signedXml
-      const content = readSignedAssertion(signedXml, {
-        issuer: connection.idp.entityId,
-        audience: entityId(connection.name),
-        recipient: acs(connection.name),
-        skewSeconds,
-        now,
-      })
-      if (isRefusal(content)) return content
-      // The response repeats it, often unsigned; two different answers are no answer.
-      if (response.inResponseTo !== undefined && response.inResponseTo !== content.inResponseTo) {
-        return refuse(
-          'assertion.malformed',
-          `InResponseTo is ${quote(response.inResponseTo)} on the response, ${quote(content.inResponseTo)} in the signed assertion`,
-        )
+    request(connection, { requestId, passive, now }) {
+      const { idp, requests: settings, name } = connection
+      const { redirect, post } = idp.singleSignOn
+      const usePost = settings.binding === 'post' || (settings.binding === 'auto' && !redirect)
+      const destination = usePost ? post : redirect
+      if (!destination) return undefined
+      const xml = authnRequestXml({ id: requestId, now, issuer: entityId(name), destination, acs: acs(name), settings, passive })
+      const outgoing: Outgoing = { xml, kind: 'SAMLRequest', relayState: requestId }
+      return (usePost ? byPost : byRedirect)(destination, outgoing, signs(connection) ? keys.current : undefined)
+    },
+
+    logoutRequest(connection, { requestId, nameId, nameQualifiers, sessionIndex }, now) {
+      const to = logoutAddress(connection.idp.singleLogout, 'redirect', 'request')
+      if (!to) return undefined
+      const { destination, send } = to
+      const about = { nameId, ...(nameQualifiers ? { nameQualifiers } : {}), ...(sessionIndex === undefined ? {} : { sessionIndex }) }
+      const xml = logoutRequestXml({ id: requestId, now, issuer: entityId(connection.name), destination, ...about })
+      return send(destination, { xml, kind: 'SAMLRequest', relayState: requestId }, keys.current)
+    },
+
+    logoutResponse(connection, { id, inResponseTo, relayState, binding, status, now }) {
+      const to = logoutAddress(connection.idp.singleLogout, binding, 'response')
+      if (!to) return undefined
+      const { destination, send } = to
+      const xml = logoutResponseXml({ id, now, issuer: entityId(connection.name), destination, inResponseTo, status })
+      return send(destination, { xml, kind: 'SAMLResponse', relayState }, keys.current)
+    },
+
+    metadata(connection, service, { signed, now }) {
+      const { name } = connection
+      const about = {
+        connection,
+        service,
+        entityId: entityId(name),
+        acs: acs(name),
+        slo: slo(name),
+        certificates: pairs.map(({ certificate }) => certificate),
+        signsRequests: signs(connection),
+        validUntil: new Date(now.getTime() + metadataDays * 86_400_000),
       }
-      return content as VerifiedAssertion
+      return signed ? signedSpMetadataXml(about, keys.current) : spMetadataXml(about)
+    },
+
+    async verify(field, connection, now, before = []) {
+      const { signed, requests } = connection
+      const expected: ResponseExpectations = {
+        ...common(connection, now),
+        signed,
+        audience: entityId(connection.name),
+        acs: acs(connection.name),
+        authnContexts: requests.comparison === 'exact' ? requests.authnContext : [],
+      }
+      const { outcome, steps, claimsRequest } = await authenticate(verifier, { field, expected, before })
+      const claimed = claimsRequest === undefined ? {} : { claimsRequest }
+      if (isRefusal(outcome)) return { outcome, steps, ...claimed }
+      // What comes from another thread has lost its null prototypes, and names of attributes come from outside.
+      const content = { ...outcome, attributes: bare(outcome.attributes), aliases: bare(outcome.aliases) }
+      return { outcome: content as VerifiedAssertion, steps }
+    },
+
+    verifyLogout: (delivery, connection, now) => verifier.logout(delivery, { ...common(connection, now), slo: slo(connection.name) }),
+
+    async resolveArtifact(artifact, connection, { id, now }) {
+      const destination = resolutionAddress(artifact, connection.idp)
+      if (isRefusal(destination)) return destination
+      const resolve = artifactResolveXml({ id, now, issuer: entityId(connection.name), destination, artifact })
+      let answer: string
+      try {
+        answer = await postSoap(destination, inSoapEnvelope(signMessage(resolve, keys.current)))
+      } catch (error) {
+        return refuse('artifact.unresolved', (error as Error).message)
+      }
+      return verifier.artifact(answer, { ...common(connection, now), inResponseTo: id })
     },
   }
 }
 
-/** The library's own would leave a timer behind for every SAML object, and there is one for every request. */
-const keepsNothing: CacheProvider = {
-  saveAsync: async () => null,
-  getAsync: async () => null,
-  removeAsync: async () => null,
+function bare<Value>(record: Readonly<Record<string, Value>>): Readonly<Record<string, Value>> {
+  return Object.assign(Object.create(null), record)
 }
+
+function logoutAddress(endpoints: LogoutEndpoints | undefined, preferred: 'redirect' | 'post', kind: 'request' | 'response') {
+  for (const binding of preferred === 'redirect' ? (['redirect', 'post'] as const) : (['post', 'redirect'] as const)) {
+    const endpoint = endpoints?.[binding]
+    if (!endpoint) continue
+    const destination = kind === 'response' ? (endpoint.responseLocation ?? endpoint.location) : endpoint.location
+    return { destination, send: binding === 'redirect' ? byRedirect : byPost }
+  }
+  return undefined
+}
+
+// --- the frame -----------------------------------------------------------------------------------------------------------
 
 /** All that the strategy gets to see: one response to verify, and nothing that could pass for a logout or a query. */
 interface StrategyRequest {
   readonly query: Record<string, never>
   readonly body: { readonly SAMLResponse: string }
-  readonly samlOptions: PassportSamlConfig
 }
 
-/** The assertion's XML out of the canonical bytes that a key of the connection has signed. */
-function signedBytes(
-  strategy: MultiSamlStrategy,
-  { base64 }: UnverifiedResponse,
-  samlOptions: PassportSamlConfig,
-): Promise<string | Refusal> {
+interface ResponseTask {
+  readonly field: string | Uint8Array
+  readonly expected: ResponseExpectations
+  readonly before: readonly Step[]
+}
+
+/**
+ * The strategy with the verification taken out of its hands. One for each response, because passport hangs its callbacks on
+ * the strategy itself; so nothing of one sign-in, nor of one connection, can reach another.
+ */
+class VerifierStrategy extends AbstractStrategy {
+  static override readonly newSamlProviderOnConstruct = false
+
+  constructor(verifier: Verifier, task: ResponseTask) {
+    const handOn = (profile: Profile | null, done: (error: Error | null, user?: Record<string, unknown>) => void) =>
+      done(null, profile as unknown as Record<string, unknown>)
+    super({} as PassportSamlConfig, handOn, (_profile, done) => done(new Error('no logout comes this way')))
+    this._saml = new HandingOver(verifier, task)
+  }
+}
+
+class HandingOver extends SAML {
+  private readonly verifier: Verifier
+  private readonly task: ResponseTask
+
+  constructor(verifier: Verifier, task: ResponseTask) {
+    const { audience: issuer, acs: callbackUrl, certificates } = task.expected
+    super({ issuer, callbackUrl, idpCert: [...certificates], cacheProvider: keepsNothing })
+    this.verifier = verifier
+    this.task = task
+  }
+
+  override async validatePostResponseAsync(): Promise<{ profile: Profile; loggedOut: boolean }> {
+    const { field, expected, before } = this.task
+    const verified = await this.verifier.response(field, expected, before)
+    return { profile: verified as unknown as Profile, loggedOut: false }
+  }
+}
+
+/** The library's own would leave a timer behind for every SAML object, and there is one for every request. */
+const keepsNothing = {
+  saveAsync: async () => null,
+  getAsync: async () => null,
+  removeAsync: async () => null,
+}
+
+function authenticate(verifier: Verifier, task: ResponseTask): Promise<VerifiedResponse> {
   return new Promise((resolve, reject) => {
-    const request: StrategyRequest = { query: {}, body: { SAMLResponse: base64 }, samlOptions }
-    const answered = (error: unknown, profile?: Profile | false) => {
-      if (error) return resolve(refuse('signature.invalid', `the library says: ${quote(String((error as Error).message))}`))
-      const xml = profile ? profile.getAssertionXml?.() : undefined
-      resolve(xml ? xml : refuse('signature.invalid', 'the library found no signed assertion'))
+    const request: StrategyRequest = { query: {}, body: { SAMLResponse: 'handed over' } }
+    const answered = (error: unknown, verified?: VerifiedResponse | false) => {
+      if (error || !verified) reject(error ?? new Error('the strategy verified nothing'))
+      else resolve(verified)
     }
-    const authenticate = passport.authenticate(strategy as unknown as passport.Strategy, { session: false }, answered)
-    authenticate(request, {}, (error: unknown) => reject(error ?? new Error('the strategy passed')))
+    const run = passport.authenticate(new VerifierStrategy(verifier, task) as unknown as passport.Strategy, { session: false }, answered)
+    run(request, {}, (error: unknown) => reject(error ?? new Error('the strategy passed')))
   })
 }

@@ -9,6 +9,7 @@ import { redirect, sendPage } from '../pages.ts'
 import { notFound, type Problem, sendProblem } from '../problem.ts'
 import { type ReturnDeps, readReturnTo, wayBack } from '../return.ts'
 import type { FindVisit } from '../session.ts'
+import { sendDispatch } from './dispatch.ts'
 import type { ServiceProvider } from './service-provider.ts'
 
 export interface SignInDeps extends ReturnDeps {
@@ -20,6 +21,7 @@ export interface SignInDeps extends ReturnDeps {
     returnTo: URL
     entryHash?: string
     replaces?: SessionId
+    passive: boolean
     now: Date
   }) => Promise<StartedSignIn>
 }
@@ -54,7 +56,7 @@ async function signIn(deps: SignInDeps, request: Request, response: Response): P
       code: 'no-connection',
     })
   }
-  if (!others.length) return begin(deps, response, { connection: only, returnTo, entryHash })
+  if (!others.length) return begin(deps, request, response, { connection: only, returnTo: returnTo.href, entryHash })
   const query = new URLSearchParams({ return_to: returnTo.href, ...(entryHash ? { entry: entryHash } : {}) })
   const choices = connections.map(({ name }) => ({ name, href: `/sign-in/${name}?${query}` }))
   await sendPage(request, response, 200, 'sign-in', { choices })
@@ -62,26 +64,45 @@ async function signIn(deps: SignInDeps, request: Request, response: Response): P
 
 async function signInAt(deps: SignInDeps, request: Request, response: Response): Promise<void> {
   const { policy, session } = await deps.visit(request, deps.baseUrl.host)
-  const connection = policy.connections.get(String(request.params.connection))
-  if (!connection) return sendProblem(request, response, notFound)
+  const name = String(request.params.connection)
+  const connection = policy.connections.get(name)
+  if (!connection) return sendProblem(request, response, policy.drafts.has(name) ? draftProblem : notFound)
   const returnTo = readReturnTo(request.query.return_to, policy, deps.baseUrl)
   if (!returnTo) return sendProblem(request, response, badReturn)
-  await begin(deps, response, { connection, returnTo, entryHash: readEntryHash(request), replaces: session?.id })
+  await begin(deps, request, response, { connection, returnTo: returnTo.href, entryHash: readEntryHash(request), replaces: session?.id })
 }
 
-interface Begin {
+export interface Begin {
   readonly connection: Connection
-  readonly returnTo: URL
+  readonly returnTo: string
   readonly entryHash: string | undefined
   readonly replaces?: SessionId | undefined
+  /** Unless told, as the connection says. */
+  readonly passive?: boolean
 }
 
-async function begin(deps: SignInDeps, response: Response, { connection, returnTo, entryHash, replaces }: Begin): Promise<void> {
+export const draftProblem: Problem = {
+  status: 503,
+  title: 'This way of signing in is not ready yet',
+  sentence: 'An administrator has begun to connect this identity provider, and its metadata is still missing.',
+  code: 'connection.draft',
+}
+
+/** Keeps a request, binds it to this browser, and sends the browser to the identity provider. */
+export async function begin(
+  deps: Pick<SignInDeps, 'start' | 'clock' | 'cookies' | 'serviceProvider'>,
+  request: Request,
+  response: Response,
+  { connection, returnTo, entryHash, replaces, passive = connection.requests.isPassive }: Begin,
+): Promise<void> {
   const optional = { ...(entryHash ? { entryHash } : {}), ...(replaces ? { replaces } : {}) }
-  const { requestId, browserSecret } = await deps.start({ connection, returnTo, ...optional, now: deps.clock() })
+  const now = deps.clock()
+  const { requestId, browserSecret } = await deps.start({ connection, returnTo: new URL(returnTo), ...optional, passive, now })
   const path = new URL(deps.serviceProvider.acs(connection.name)).pathname
   deps.cookies.setRequest(response, { id: requestId, secret: browserSecret, path, minutes: REQUEST_MINUTES })
-  redirect(response, await deps.serviceProvider.requestUrl(connection, requestId))
+  const dispatch = deps.serviceProvider.request(connection, { requestId, passive, now })
+  if (!dispatch) throw new Error(`${connection.name} is to be asked over ${connection.requests.binding}, which it does not have`)
+  await sendDispatch(request, response, dispatch)
 }
 
 /** The hash of an app's entry cookie, as the gate wrote it into the address. Anything else counts as none. */

@@ -1,146 +1,115 @@
-// Reads an assertion out of the bytes that its signature covered, and checks all that the library leaves to its
-// integrator: version, issuer, subject and its confirmation, conditions, audience, every time. `now` is a parameter.
+// Reads an assertion out of the bytes that a signature covered, and checks all that the library leaves to its integrator:
+// version, issuer, subject and its confirmation, conditions, audience, every time. `now` is a parameter. What is
+// encrypted within is decrypted here, because only here is it known to be what the identity provider sent.
 // SAML core 2.0, section 2; SAML profiles 2.0, section 4.1.4.
 
 import type { AssertionContent } from '../../domain/assertion.ts'
 import { UNSPECIFIED } from '../../domain/matching.ts'
-import type { NameId } from '../../domain/model.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
-import { ASSERTION, BEARER, ENTITY_FORMAT } from './names.ts'
-import { quote } from './unverified-response.ts'
-import { attributeOf, childrenNamed, elementsOf, isNamed, MESSAGE_LIMITS, readXml, textOf, type XmlElement, XmlFault } from './xml.ts'
+import type { Trace } from '../../domain/steps.ts'
+import { decrypt } from './encryption.ts'
+import { Clock, issuedTooLongAgo, issuerFault, OLDEST_MINUTES, readDate, readId, readText } from './message.ts'
+import { ASSERTION, BEARER } from './names.ts'
+import type { ResponseExpectations } from './verify-response.ts'
+import { attributeOf, childrenNamed, elementsOf, isNamed, quote, textOf, type XmlElement } from './xml.ts'
 
-export interface Expected {
-  readonly issuer: string
-  /** Our entityID at this connection. */
-  readonly audience: string
-  /** Our assertion consumer address at this connection. */
-  readonly recipient: string
-  readonly skewSeconds: number
-  readonly now: Date
-}
-
-/** A response is posted right after it was made; an older one was kept by somebody. */
-const OLDEST_MINUTES = 10
-
-export function readSignedAssertion(xml: string, expected: Expected): AssertionContent | Refusal {
-  let root: XmlElement
-  try {
-    root = readXml(xml, MESSAGE_LIMITS)
-  } catch (error) {
-    if (error instanceof XmlFault) return refuse('assertion.malformed', error.message)
-    throw error
-  }
+/** @param root from verified bytes */
+export function readSignedAssertion(root: XmlElement, expected: ResponseExpectations, trace: Trace): AssertionContent | Refusal {
   const clock = new Clock(expected)
-  const id = attributeOf(root, 'ID')
+  const id = readId(root)
   if (!isNamed(root, ASSERTION, 'Assertion') || attributeOf(root, 'Version') !== '2.0' || !id) {
-    return refuse('assertion.malformed', 'the signed element is not a SAML 2.0 assertion with an ID')
+    const refusal = refuse('assertion.malformed', 'the signed element is not a SAML 2.0 assertion with an ID')
+    return trace.note('issuer', refusal) as Refusal
   }
-  const issuer = readIssuer(root, expected)
-  if (isRefusal(issuer)) return issuer
-  const issued = readDate(attributeOf(root, 'IssueInstant'))
-  if (!issued) return refuse('assertion.malformed', `IssueInstant ${quote(attributeOf(root, 'IssueInstant'))} is not a date`)
-  if (clock.isFuture(issued)) return refuse('assertion.not-yet-valid', `issued at ${issued.toISOString()}, ${clock.here}`)
-  if (clock.isPast(new Date(issued.getTime() + OLDEST_MINUTES * 60_000))) {
-    return refuse('assertion.expired', `issued at ${issued.toISOString()}, more than ${OLDEST_MINUTES} minutes ago; ${clock.here}`)
-  }
-  const until = readConditions(root, expected, clock)
-  if (isRefusal(until)) return until
-  const subject = readSubject(root, expected, clock)
+  const issuer = issuerFault(root, expected.issuer, 'assertion.issuer', 'the assertion’s')
+  if (issuer) return trace.note('issuer', issuer) as Refusal
+  trace.pass('issuer', expected.issuer)
+
+  const times = trace.note('times', readTimes(root, clock), ({ until }) => `valid until ${until.toISOString()}`)
+  if (isRefusal(times)) return times
+  const meant = checkConditions(root, expected)
+  if (meant) return trace.note('audience', meant) as Refusal
+  trace.pass('audience', expected.audience)
+  const subject = trace.note('subject', readSubject(root, expected, clock), (read) => read.nameId?.format)
   if (isRefusal(subject)) return subject
-  const authentication = readAuthentication(root, clock)
+  const authentication = trace.note('authentication', readAuthentication(root, expected, clock), (read) => read.authnContext)
   if (isRefusal(authentication)) return authentication
-  const attributes = readAttributes(root)
+  const attributes = trace.note('attributes', readAttributes(root, expected), (read) => Object.keys(read.attributes).join(', '))
   if (isRefusal(attributes)) return attributes
 
+  const { issued, until } = times
   const replayable = Math.min(until.getTime(), issued.getTime() + OLDEST_MINUTES * 60_000)
-  return { id, issuer, ...subject, ...authentication, ...attributes, replayableUntil: new Date(replayable + expected.skewSeconds * 1000) }
+  const replayableUntil = new Date(replayable + expected.skewSeconds * 1000)
+  return { id, issuer: expected.issuer, ...subject, ...authentication, ...attributes, replayableUntil }
 }
 
-/** Compares with the clock skew that is granted in both directions. */
-class Clock {
-  private readonly now: number
-  private readonly skew: number
-  constructor({ now, skewSeconds }: Expected) {
-    this.now = now.getTime()
-    this.skew = skewSeconds * 1000
+function readTimes(root: XmlElement, clock: Clock): { issued: Date; until: Date } | Refusal {
+  const issued = readDate(attributeOf(root, 'IssueInstant'))
+  if (!issued) return refuse('assertion.malformed', `IssueInstant ${quote(attributeOf(root, 'IssueInstant'))} is not a date`)
+  const over = (code: 'assertion.expired' | 'assertion.not-yet-valid', detail: string) =>
+    refuse(code, `${detail}; ${clock.here}`, { expected: clock.here, came: detail })
+  if (clock.isFuture(issued)) return over('assertion.not-yet-valid', `issued at ${issued.toISOString()}`)
+  if (issuedTooLongAgo(issued, clock)) {
+    return over('assertion.expired', `issued at ${issued.toISOString()}, more than ${OLDEST_MINUTES} minutes ago`)
   }
-  isFuture(date: Date): boolean {
-    return date.getTime() > this.now + this.skew
-  }
-  /** Half-open: at the very instant it is over. */
-  isPast(date: Date): boolean {
-    return date.getTime() + this.skew <= this.now
-  }
-  get here(): string {
-    return `here it is ${new Date(this.now).toISOString()}, with ${this.skew / 1000} s of skew granted`
-  }
-}
-
-/** xs:dateTime in UTC, as SAML core 2.0 section 1.3.3 demands; anything a lenient parser would guess at is undefined. */
-export function readDate(text: string | undefined): Date | undefined {
-  if (!text || !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(text)) return undefined
-  const date = new Date(text)
-  return Number.isNaN(date.getTime()) ? undefined : date
-}
-
-function readIssuer(root: XmlElement, { issuer }: Expected): string | Refusal {
-  const [element, another] = childrenNamed(root, ASSERTION, 'Issuer')
-  const said = element && textOf(element)
-  const format = element && attributeOf(element, 'Format')
-  if (another || said !== issuer || (format !== undefined && format !== ENTITY_FORMAT)) {
-    return refuse('assertion.issuer', `the assertion’s Issuer is ${quote(said)}, expected ${issuer}`)
-  }
-  return issuer
-}
-
-/** @returns until when */
-function readConditions(root: XmlElement, { audience }: Expected, clock: Clock): Date | Refusal {
   const [conditions, another] = childrenNamed(root, ASSERTION, 'Conditions')
   const until = conditions && readDate(attributeOf(conditions, 'NotOnOrAfter'))
   if (!conditions || another || !until) return refuse('assertion.malformed', 'not exactly one Conditions with a NotOnOrAfter')
   const notBefore = attributeOf(conditions, 'NotBefore')
   const from = readDate(notBefore)
   if (notBefore !== undefined && !from) return refuse('assertion.malformed', `NotBefore ${quote(notBefore)} is not a date`)
-  if (from && clock.isFuture(from)) return refuse('assertion.not-yet-valid', `valid from ${from.toISOString()}; ${clock.here}`)
-  if (clock.isPast(until)) return refuse('assertion.expired', `valid until ${until.toISOString()}; ${clock.here}`)
-  const restrictions = childrenNamed(conditions, ASSERTION, 'AudienceRestriction')
-  if (!restrictions.length) return refuse('assertion.audience', `no AudienceRestriction; expected one with ${audience}`)
+  if (from && clock.isFuture(from)) return over('assertion.not-yet-valid', `valid from ${from.toISOString()}`)
+  if (clock.isPast(until)) return over('assertion.expired', `valid until ${until.toISOString()}`)
+  return { issued, until }
+}
+
+/** Section 2.5.1. OneTimeUse is what every assertion gets here; ProxyRestriction limits what we do not do. */
+const CONDITIONS = ['AudienceRestriction', 'OneTimeUse', 'ProxyRestriction']
+
+function checkConditions(root: XmlElement, { audience }: ResponseExpectations): Refusal | undefined {
+  const [conditions] = childrenNamed(root, ASSERTION, 'Conditions')
+  const restrictions = conditions ? childrenNamed(conditions, ASSERTION, 'AudienceRestriction') : []
+  if (!conditions || !restrictions.length) {
+    return refuse('assertion.audience', `no AudienceRestriction; expected one with ${audience}`, { expected: audience, came: '(nothing)' })
+  }
   // Section 2.5.1.4: every restriction must be met, by one of its audiences.
   for (const restriction of restrictions) {
     const audiences = childrenNamed(restriction, ASSERTION, 'Audience').map(textOf)
+    const came = audiences.map(quote).join(', ')
     if (!audiences.includes(audience))
-      return refuse('assertion.audience', `meant for ${audiences.map(quote).join(', ')}, expected ${audience}`)
+      return refuse('assertion.audience', `meant for ${came}, expected ${audience}`, { expected: audience, came })
   }
-  const known = ['AudienceRestriction', 'OneTimeUse', 'ProxyRestriction']
-  const strange = elementsOf(conditions).find((element) => element.namespace !== ASSERTION || !known.includes(element.local))
+  const strange = elementsOf(conditions).find((element) => element.namespace !== ASSERTION || !CONDITIONS.includes(element.local))
   // Section 2.5.1.1: an assertion with a condition that is not understood is not valid.
-  if (strange) return refuse('assertion.malformed', `a condition that is not understood: ${strange.local}`)
-  return until
+  return strange && refuse('assertion.malformed', `a condition that is not understood: ${quote(strange.local)}`)
 }
 
-function readSubject(root: XmlElement, expected: Expected, clock: Clock): Pick<AssertionContent, 'nameId' | 'inResponseTo'> | Refusal {
+type Subject = Pick<AssertionContent, 'nameId' | 'nameQualifiers' | 'inResponseTo'>
+
+function readSubject(root: XmlElement, expected: ResponseExpectations, clock: Clock): Subject | Refusal {
   const [subject, another] = childrenNamed(root, ASSERTION, 'Subject')
   if (!subject || another) return refuse('assertion.malformed', 'not exactly one Subject')
-  const nameId = readNameId(subject)
-  if (isRefusal(nameId)) return nameId
+  const name = readName(subject, expected)
+  if (isRefusal(name)) return name
   const bearers = childrenNamed(subject, ASSERTION, 'SubjectConfirmation').filter((one) => attributeOf(one, 'Method') === BEARER)
   if (!bearers.length) return refuse('assertion.recipient', 'no bearer SubjectConfirmation')
   // Profiles, section 4.1.4.3: one single confirmation has to satisfy everything.
   let first: Refusal | undefined
   for (const bearer of bearers) {
     const confirmed = confirm(bearer, expected, clock)
-    if (!isRefusal(confirmed)) return { ...(nameId ? { nameId } : {}), ...confirmed }
+    if (!isRefusal(confirmed)) return { ...name, ...confirmed }
     first ??= confirmed
   }
   return first as Refusal
 }
 
-function confirm(bearer: XmlElement, { recipient }: Expected, clock: Clock): Pick<AssertionContent, 'inResponseTo'> | Refusal {
+function confirm(bearer: XmlElement, { acs }: ResponseExpectations, clock: Clock): Pick<AssertionContent, 'inResponseTo'> | Refusal {
   const [confirmation, another] = childrenNamed(bearer, ASSERTION, 'SubjectConfirmationData')
   if (!confirmation || another) return refuse('assertion.recipient', 'a bearer confirmation without SubjectConfirmationData')
   const to = attributeOf(confirmation, 'Recipient')
-  if (to !== recipient) return refuse('assertion.recipient', `Recipient is ${quote(to)}, expected ${recipient}`)
+  if (to !== acs) {
+    return refuse('assertion.recipient', `Recipient is ${quote(to)}, expected ${acs}`, { expected: acs, came: quote(to) })
+  }
   const until = readDate(attributeOf(confirmation, 'NotOnOrAfter'))
   if (!until) return refuse('assertion.malformed', 'a bearer confirmation without a NotOnOrAfter')
   if (clock.isPast(until)) return refuse('assertion.expired', `confirmed until ${until.toISOString()}; ${clock.here}`)
@@ -149,20 +118,53 @@ function confirm(bearer: XmlElement, { recipient }: Expected, clock: Clock): Pic
   return inResponseTo === undefined ? {} : { inResponseTo }
 }
 
-function readNameId(subject: XmlElement): NameId | undefined | Refusal {
-  const [element, another] = childrenNamed(subject, ASSERTION, 'NameID')
-  if (another) return refuse('subject.missing', 'several NameIDs')
-  if (childrenNamed(subject, ASSERTION, 'EncryptedID').length)
-    return refuse('subject.missing', 'the NameID is encrypted; turn that off at the identity provider')
-  if (!element) return undefined
-  const value = textOf(element)?.trim()
-  if (!value) return refuse('subject.missing', 'the NameID is blank or is not text')
-  return { value, format: attributeOf(element, 'Format') ?? UNSPECIFIED }
+/** The NameID, in the clear or encrypted; nothing where the subject is only confirmed. */
+export function readName(subject: XmlElement, expected: DecryptionSettings): Pick<AssertionContent, 'nameId' | 'nameQualifiers'> | Refusal {
+  const [clear, ...more] = elementsOf(subject).filter(({ namespace, local }) => namespace === ASSERTION && NAMES.includes(local))
+  if (more.length) return refuse('subject.missing', 'several NameIDs')
+  if (!clear) return {}
+  if (clear.local === 'BaseID') return refuse('subject.missing', 'a BaseID, which names nobody here')
+  const element = clear.local === 'EncryptedID' ? openElement(clear, 'NameID', expected) : clear
+  if (isRefusal(element)) return element
+  const value = textOf(element)
+  // White space around a name would make it another name that looks the same.
+  if (!value || value.trim() !== value) return refuse('subject.missing', 'the NameID is blank, not text, or has white space around it')
+  const [nameQualifier, spNameQualifier] = ['NameQualifier', 'SPNameQualifier'].map((name) => attributeOf(element, name))
+  return {
+    nameId: { value, format: attributeOf(element, 'Format') ?? UNSPECIFIED },
+    ...(nameQualifier === undefined && spNameQualifier === undefined
+      ? {}
+      : {
+          nameQualifiers: {
+            ...(nameQualifier === undefined ? {} : { nameQualifier }),
+            ...(spNameQualifier === undefined ? {} : { spNameQualifier }),
+          },
+        }),
+  }
 }
 
-function readAuthentication(root: XmlElement, clock: Clock): Pick<AssertionContent, 'sessionIndex' | 'sessionNotOnOrAfter'> | Refusal {
-  const [statement] = childrenNamed(root, ASSERTION, 'AuthnStatement')
+type DecryptionSettings = Pick<ResponseExpectations, 'decryptionKeys' | 'allow'>
+
+const NAMES = ['NameID', 'EncryptedID', 'BaseID']
+
+/** What is within an EncryptedID or an EncryptedAttribute. A signature covers it, so AES-CBC tells an attacker nothing. */
+function openElement(encrypted: XmlElement, local: 'NameID' | 'Attribute', { decryptionKeys, allow }: DecryptionSettings) {
+  const text = decrypt(encrypted, decryptionKeys, { cbc: allow.cbc })
+  if (isRefusal(text)) return text
+  const inner = readText(text)
+  if (isRefusal(inner)) return refuse('encryption.failed', `what came out of the encryption: ${inner.detail}`)
+  return isNamed(inner.root, ASSERTION, local) ? inner.root : refuse('encryption.failed', `what came out of the encryption is no ${local}`)
+}
+
+type Authentication = Pick<AssertionContent, 'sessionIndex' | 'sessionNotOnOrAfter' | 'authnInstant' | 'authnContext'>
+
+function readAuthentication(root: XmlElement, { authnContexts }: ResponseExpectations, clock: Clock): Authentication | Refusal {
+  const [statement, another] = childrenNamed(root, ASSERTION, 'AuthnStatement')
+  if (another) return refuse('assertion.malformed', 'several AuthnStatements: it does not say which sign-in is meant')
   if (!statement) return refuse('assertion.malformed', 'no AuthnStatement: it does not say that anybody signed in')
+  const instant = attributeOf(statement, 'AuthnInstant')
+  const authnInstant = readDate(instant)
+  if (!authnInstant) return refuse('assertion.malformed', `AuthnInstant ${quote(instant)} is not a date`)
   const sessionIndex = attributeOf(statement, 'SessionIndex')
   const end = attributeOf(statement, 'SessionNotOnOrAfter')
   const sessionNotOnOrAfter = readDate(end)
@@ -170,18 +172,32 @@ function readAuthentication(root: XmlElement, clock: Clock): Pick<AssertionConte
   if (sessionNotOnOrAfter && clock.isPast(sessionNotOnOrAfter)) {
     return refuse('assertion.expired', `the identity provider’s session was over at ${sessionNotOnOrAfter.toISOString()}; ${clock.here}`)
   }
-  return { ...(sessionIndex ? { sessionIndex } : {}), ...(sessionNotOnOrAfter ? { sessionNotOnOrAfter } : {}) }
+  const [context] = childrenNamed(statement, ASSERTION, 'AuthnContext')
+  const [reference] = context ? childrenNamed(context, ASSERTION, 'AuthnContextClassRef') : []
+  const authnContext = reference && textOf(reference)
+  if (authnContexts.length && !(authnContext && authnContexts.includes(authnContext))) {
+    const compared = { expected: authnContexts.join(' or '), came: quote(authnContext) }
+    return refuse('assertion.authn-context', `signed in by ${compared.came}, asked for was ${compared.expected}`, compared)
+  }
+  return {
+    authnInstant,
+    ...(authnContext ? { authnContext } : {}),
+    ...(sessionIndex ? { sessionIndex } : {}),
+    ...(sessionNotOnOrAfter ? { sessionNotOnOrAfter } : {}),
+  }
 }
 
 /** Name -> list of strings. A value that is not text (an element, xsi:nil) is left out: nothing can be mapped from it. */
-function readAttributes(root: XmlElement): Pick<AssertionContent, 'attributes' | 'aliases'> | Refusal {
+function readAttributes(root: XmlElement, expected: ResponseExpectations): Pick<AssertionContent, 'attributes' | 'aliases'> | Refusal {
   const attributes: Record<string, string[]> = Object.create(null)
   const aliases: Record<string, string> = Object.create(null)
   for (const statement of childrenNamed(root, ASSERTION, 'AttributeStatement')) {
-    if (childrenNamed(statement, ASSERTION, 'EncryptedAttribute').length) {
-      return refuse('assertion.malformed', 'an attribute is encrypted; turn that off at the identity provider')
-    }
-    for (const attribute of childrenNamed(statement, ASSERTION, 'Attribute')) {
+    for (const element of elementsOf(statement)) {
+      const encrypted = isNamed(element, ASSERTION, 'EncryptedAttribute')
+      const attribute = encrypted ? openElement(element, 'Attribute', expected) : element
+      if (isRefusal(attribute)) return attribute
+      if (!isNamed(attribute, ASSERTION, 'Attribute'))
+        return refuse('assertion.malformed', 'an AttributeStatement that holds something else')
       const name = attributeOf(attribute, 'Name')?.trim()
       if (!name) return refuse('assertion.malformed', 'an attribute without a Name')
       const friendly = attributeOf(attribute, 'FriendlyName')?.trim()

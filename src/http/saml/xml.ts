@@ -2,18 +2,32 @@
 // the signed bytes. It knows elements, attributes, text and namespaces. What SAML has no use for and attackers do
 // (DTDs, processing instructions, CDATA, comments in messages, entities beyond the five, repeated IDs) is a fault.
 // XML 1.0 (fifth edition) and Namespaces in XML 1.0; names are limited to ASCII.
+//
+// The scanner takes a text in pieces and tells a handler what it meets, so that a federation's file of a hundred megabytes
+// passes through without being kept; `readXml` is the scanner with a handler that keeps the whole tree.
+
+/** Prefix -> namespace, the default namespace under ''. */
+export type XmlScope = Readonly<Record<string, string>>
 
 export interface XmlElement {
   readonly namespace: string
   readonly local: string
+  /** As written, with its prefix. */
+  readonly qname: string
   readonly attributes: readonly XmlAttribute[]
   /** Elements and text in document order; text is decoded. */
   readonly children: readonly (XmlElement | string)[]
+  /** The namespaces in scope here. */
+  readonly scope: XmlScope
+  /** Where it begins and ends in the text, whose line ends are line feeds. */
+  readonly start: number
+  readonly end: number
 }
 
 export interface XmlAttribute {
   readonly namespace: string
   readonly local: string
+  readonly qname: string
   readonly value: string
 }
 
@@ -21,12 +35,30 @@ export interface XmlLimits {
   readonly depth: number
   readonly elements: number
   readonly attributesPerElement: number
+  /** Longest single tag or run of text, in UTF-16 units. */
+  readonly token: number
   /** Metadata written by hand has comments; a message with one is refused. */
   readonly comments: 'refuse' | 'skip'
+  /** A federation's file has more IDs than anybody needs to remember; nothing in it is found by one. */
+  readonly uniqueIds: boolean
 }
 
-export const MESSAGE_LIMITS: XmlLimits = { depth: 32, elements: 2_000, attributesPerElement: 24, comments: 'refuse' }
-export const METADATA_LIMITS: XmlLimits = { depth: 32, elements: 20_000, attributesPerElement: 64, comments: 'skip' }
+export const MESSAGE_LIMITS: XmlLimits = {
+  depth: 32,
+  elements: 2_000,
+  attributesPerElement: 24,
+  token: 512 * 1024,
+  comments: 'refuse',
+  uniqueIds: true,
+}
+export const METADATA_LIMITS: XmlLimits = {
+  depth: 32,
+  elements: 20_000,
+  attributesPerElement: 64,
+  token: 256 * 1024,
+  comments: 'skip',
+  uniqueIds: true,
+}
 
 /** Why a text is not the XML we read. The message names the place, never the content. */
 export class XmlFault extends Error {
@@ -44,78 +76,183 @@ const ENTITY = /&(?:(lt|gt|amp|quot|apos)|#(\d{1,7})|#x([0-9a-fA-F]{1,6}));|&/g
 // biome-ignore lint/suspicious/noControlCharactersInRegex: XML 1.0 allows no others (production 2)
 const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/
 
-type Scope = Readonly<Record<string, string>>
+/** What the scanner has met. `start` and `end` count from the beginning of the whole text. */
+export interface XmlHandler {
+  open(tag: XmlTag): void
+  text(text: string): void
+  /** `end`: just behind the element. */
+  close(end: number): void
+}
 
-interface Open {
-  readonly element: { namespace: string; local: string; attributes: XmlAttribute[]; children: (XmlElement | string)[] }
+export interface XmlTag {
+  readonly namespace: string
+  readonly local: string
   readonly qname: string
-  readonly scope: Scope
+  readonly attributes: readonly XmlAttribute[]
+  readonly scope: XmlScope
+  readonly start: number
 }
 
 /** @throws XmlFault */
 export function readXml(source: string, limits: XmlLimits): XmlElement {
-  const forbidden = FORBIDDEN.exec(source)
-  if (forbidden) throw new XmlFault(`a character that XML does not allow, at ${forbidden.index}`)
-  // XML 1.0, section 2.11: line ends are read as one line feed.
-  const text = source.includes('\r') ? source.replace(/\r\n?/g, '\n') : source
-  return new Reader(text, limits).document()
+  const builder = new XmlTreeBuilder()
+  new XmlScanner(limits, builder).whole(source)
+  if (!builder.root) throw new XmlFault('no root element')
+  return builder.root
 }
 
-class Reader {
-  private readonly text: string
+/** The text that offsets of elements count in. */
+export function withLineFeeds(source: string): string {
+  // XML 1.0, section 2.11: line ends are read as one line feed.
+  return source.includes('\r') ? source.replace(/\r\n?/g, '\n') : source
+}
+
+type Growing = { -readonly [Key in keyof XmlElement]: XmlElement[Key] } & { children: (XmlElement | string)[] }
+
+/** Keeps the tree of the element that it is opened with, and of all below it. */
+export class XmlTreeBuilder implements XmlHandler {
+  root: XmlElement | undefined
+  private readonly open_: Growing[] = []
+
+  open(tag: XmlTag): void {
+    const element: Growing = { ...tag, children: [], end: -1 }
+    this.open_.at(-1)?.children.push(element)
+    this.root ??= element
+    this.open_.push(element)
+  }
+
+  text(text: string): void {
+    this.open_.at(-1)?.children.push(text)
+  }
+
+  close(end: number): void {
+    const element = this.open_.pop()
+    if (element) element.end = end
+  }
+}
+
+interface RawAttribute {
+  readonly prefix: string | undefined
+  readonly local: string
+  readonly value: string
+}
+
+export class XmlScanner {
   private readonly limits: XmlLimits
+  private readonly handler: XmlHandler
   private readonly ids = new Set<string>()
+  private readonly open: { qname: string; scope: XmlScope }[] = []
+  /** What has not been read yet begins at `at`; `base` characters came before. */
+  private text = ''
   private at = 0
+  private base = 0
   private elements = 0
+  private ended = false
+  private rootClosed = false
+  private heldReturn = false
+  private searchedTo = 0
 
-  constructor(text: string, limits: XmlLimits) {
-    this.text = text
+  constructor(limits: XmlLimits, handler: XmlHandler) {
     this.limits = limits
+    this.handler = handler
   }
 
-  document(): XmlElement {
-    this.skip(DECLARATION)
-    this.outside()
+  /** All of it at once. @throws XmlFault */
+  whole(source: string): void {
+    this.ended = true
+    this.push(source)
+    this.end()
+  }
+
+  /** @throws XmlFault */
+  push(piece: string): void {
+    const forbidden = FORBIDDEN.exec(piece)
+    if (forbidden) throw new XmlFault(`a character that XML does not allow, at ${this.base + this.text.length + forbidden.index}`)
+    let more = this.heldReturn ? `\r${piece}` : piece
+    // A line feed may follow in the next piece.
+    this.heldReturn = more.endsWith('\r')
+    if (this.heldReturn) more = more.slice(0, -1)
+    this.text = this.text.slice(this.at) + withLineFeeds(more)
+    this.base += this.at
+    this.searchedTo -= this.at
+    this.at = 0
+    this.advance()
+  }
+
+  /** @throws XmlFault */
+  end(): void {
+    if (this.heldReturn) this.text += '\n'
+    this.heldReturn = false
+    this.ended = true
+    this.advance()
+    if (this.open.length) throw this.fault('an element that is not closed')
+    if (!this.rootClosed) throw this.fault('no root element')
+  }
+
+  private advance(): void {
+    while (this.at < this.text.length) {
+      if (!this.hasWholeToken()) return
+      if (this.base + this.at === 0) this.skip(DECLARATION)
+      if (this.open.length) this.inside()
+      else this.outside()
+    }
+  }
+
+  /** Whether what begins here is here to its end. At the end of the text, what is cut off becomes a fault where it is read. */
+  private hasWholeToken(): boolean {
+    if (this.ended) return true
+    const from = Math.max(this.searchedTo, this.at + 1)
+    let end = this.text[this.at] === '<' ? this.tagEnd() : this.text.indexOf('<', from)
+    if (end >= 0 && this.text.startsWith('<!--', this.at)) end = this.text.indexOf('-->', this.at + 4)
+    this.searchedTo = end >= 0 ? 0 : this.text.length
+    if (end < 0 && this.text.length - this.at > this.limits.token) throw this.fault(`something longer than ${this.limits.token} characters`)
+    return end >= 0
+  }
+
+  /** Quotes are counted from the tag's beginning, so the search begins there each time; tags are short. */
+  private tagEnd(): number {
+    let quote = 0
+    for (let i = this.at + 1; i < this.text.length; i++) {
+      const code = this.text.charCodeAt(i)
+      if (quote) quote = code === quote ? 0 : quote
+      else if (code === 0x22 || code === 0x27) quote = code
+      else if (code === 0x3e) return i
+    }
+    return -1
+  }
+
+  private inside(): void {
+    if (this.text[this.at] === '<') {
+      if (this.text.startsWith('</', this.at)) this.close()
+      else if (!this.comment()) this.start()
+      return
+    }
+    const end = this.text.indexOf('<', this.at)
+    if (end < 0) throw this.fault('an element that is not closed')
+    const raw = this.text.slice(this.at, end)
+    if (raw.length > this.limits.token) throw this.fault(`a text longer than ${this.limits.token} characters`)
+    if (raw.includes(']]>')) throw this.fault('«]]>» in text')
+    this.handler.text(this.decode(raw))
+    this.at = end
+  }
+
+  /** Space and, where allowed, comments around the root; the root itself. */
+  private outside(): void {
+    this.skip(SPACE)
+    if (this.at >= this.text.length || !this.hasWholeToken() || this.comment()) return
+    if (this.rootClosed) throw this.fault('something after the root element')
     if (this.text[this.at] !== '<') throw this.fault('no root element')
-    const root = this.tree()
-    this.outside()
-    if (this.at !== this.text.length) throw this.fault('something after the root element')
-    return root
+    this.start()
   }
 
-  /** The element that starts here, with all below it; without recursion, so that depth costs no stack. */
-  private tree(): XmlElement {
-    const stack: Open[] = []
-    let root: XmlElement | undefined
-    do {
-      if (this.text.startsWith('</', this.at)) {
-        this.close(stack.pop())
-      } else if (this.text[this.at] === '<') {
-        if (!this.comment()) {
-          const { open, empty } = this.start(stack.at(-1))
-          root ??= open.element
-          if (!empty) stack.push(open)
-          if (stack.length > this.limits.depth) throw this.fault(`deeper than ${this.limits.depth} elements`)
-        }
-      } else {
-        const end = this.text.indexOf('<', this.at)
-        if (end < 0) throw this.fault('an element that is not closed')
-        this.addText(stack.at(-1), this.text.slice(this.at, end))
-        this.at = end
-      }
-      if (this.at >= this.text.length && stack.length) throw this.fault('an element that is not closed')
-    } while (stack.length)
-    if (!root) throw this.fault('no root element')
-    return root
-  }
-
-  private start(parent: Open | undefined): { open: Open; empty: boolean } {
+  private start(): void {
     if (++this.elements > this.limits.elements) throw this.fault(`more than ${this.limits.elements} elements`)
+    const start = this.base + this.at
     this.at++
     const name = this.take(NAME)
     if (!name) throw this.fault('markup that is not an element (a DOCTYPE, a processing instruction, CDATA)')
     const [qname, prefix, local] = name
-    const raw: { prefix: string | undefined; local: string; value: string }[] = []
+    const raw: RawAttribute[] = []
     for (let found = this.take(ATTRIBUTE); found; found = this.take(ATTRIBUTE)) {
       const value = this.decode((found[4] ?? found[5] ?? '').replace(/[\t\n]/g, ' '))
       raw.push({ prefix: found[2], local: found[3] as string, value })
@@ -126,31 +263,33 @@ class Reader {
     if (!empty && this.text[this.at] !== '>') throw this.fault('a start tag that cannot be read')
     this.at += empty ? 2 : 1
 
-    const scope = this.bindings(parent?.scope ?? { '': '', xml: XML_NAMESPACE }, raw)
-    const element = {
-      namespace: this.resolve(prefix ?? '', scope),
-      local: local as string,
-      attributes: this.attributes(raw, scope),
-      children: [],
+    const scope = this.bindings(this.open.at(-1)?.scope ?? OUTERMOST, raw)
+    const namespace = this.resolve(prefix ?? '', scope)
+    this.handler.open({ namespace, local: local as string, qname, attributes: this.attributes(raw, scope), scope, start })
+    if (empty) {
+      this.closed()
+      return
     }
-    parent?.element.children.push(element)
-    return { open: { element, qname, scope }, empty }
+    this.open.push({ qname, scope })
+    if (this.open.length > this.limits.depth) throw this.fault(`deeper than ${this.limits.depth} elements`)
   }
 
-  private close(open: Open | undefined): void {
+  private close(): void {
     this.at += 2
+    const open = this.open.pop()
     const name = this.take(NAME)
     this.skip(SPACE)
     if (!open || name?.[0] !== open.qname || this.text[this.at] !== '>') throw this.fault('an end tag that does not fit')
     this.at++
+    this.closed()
   }
 
-  private addText(open: Open | undefined, raw: string): void {
-    if (raw.includes(']]>')) throw this.fault('«]]>» in text')
-    open?.element.children.push(this.decode(raw))
+  private closed(): void {
+    this.rootClosed = !this.open.length
+    this.handler.close(this.base + this.at)
   }
 
-  private bindings(outer: Scope, raw: readonly { prefix: string | undefined; local: string; value: string }[]): Scope {
+  private bindings(outer: XmlScope, raw: readonly RawAttribute[]): XmlScope {
     let scope: Record<string, string> | undefined
     for (const { prefix, local, value } of raw) {
       const bound = prefix === 'xmlns' ? local : prefix === undefined && local === 'xmlns' ? '' : undefined
@@ -164,13 +303,13 @@ class Reader {
     return scope ?? outer
   }
 
-  private resolve(prefix: string, scope: Scope): string {
+  private resolve(prefix: string, scope: XmlScope): string {
     const namespace = Object.hasOwn(scope, prefix) ? scope[prefix] : undefined
     if (namespace === undefined) throw this.fault('a prefix that is bound to no namespace')
     return namespace
   }
 
-  private attributes(raw: readonly { prefix: string | undefined; local: string; value: string }[], scope: Scope): XmlAttribute[] {
+  private attributes(raw: readonly RawAttribute[], scope: XmlScope): XmlAttribute[] {
     const seen = new Set<string>()
     const attributes: XmlAttribute[] = []
     for (const { prefix, local, value } of raw) {
@@ -180,8 +319,8 @@ class Reader {
       if (seen.has(key)) throw this.fault('an attribute given twice')
       seen.add(key)
       if (declaration) continue
-      if (/^id$/i.test(local)) this.claimId(value)
-      attributes.push({ namespace, local, value })
+      if (this.limits.uniqueIds && /^id$/i.test(local)) this.claimId(value)
+      attributes.push({ namespace, local, qname: prefix === undefined ? local : `${prefix}:${local}`, value })
     }
     return attributes
   }
@@ -201,12 +340,6 @@ class Reader {
         throw this.fault(whole === '&' ? 'an entity beyond the five' : 'a character reference to nothing')
       return String.fromCodePoint(code)
     })
-  }
-
-  /** Space and, where allowed, comments around the root. */
-  private outside(): void {
-    do this.skip(SPACE)
-    while (this.comment())
   }
 
   private comment(): boolean {
@@ -230,8 +363,50 @@ class Reader {
   }
 
   private fault(what: string): XmlFault {
-    return new XmlFault(`${what}, at ${this.at}`)
+    return new XmlFault(`${what}, at ${this.base + this.at}`)
   }
+}
+
+const OUTERMOST: XmlScope = Object.assign(Object.create(null), { '': '', xml: XML_NAMESPACE })
+
+/**
+ * An element's own text, able to stand alone: the namespaces that were declared further out are declared on it. Exclusive
+ * canonicalisation gives the same bytes for it as in its place (Exclusive XML Canonicalization 1.0, section 3).
+ * @param text what the element was read from, with line feeds
+ */
+export function standalone(text: string, element: XmlElement): string {
+  const own = text.slice(element.start, element.end)
+  const tag = own.slice(0, tagLength(own))
+  const declared = Object.entries(element.scope).filter(
+    ([prefix, uri]) => prefix !== 'xml' && !(prefix === '' && uri === '') && !hasDeclaration(tag, prefix),
+  )
+  const declarations = declared.map(([prefix, uri]) => ` ${prefix ? `xmlns:${prefix}` : 'xmlns'}="${escapeXml(uri)}"`).join('')
+  return `<${element.qname}${declarations}${own.slice(1 + element.qname.length)}`
+}
+
+function tagLength(own: string): number {
+  return /<(?:[^"'>]|"[^"]*"|'[^']*')*>/y.exec(own)?.[0].length ?? 0
+}
+
+function hasDeclaration(tag: string, prefix: string): boolean {
+  return new RegExp(`\\s${prefix ? `xmlns:${prefix.replace(/[.]/g, '\\.')}` : 'xmlns'}\\s*=`).test(tag)
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' }
+
+/** An element as text again, able to stand alone: the same tree, not the same characters. */
+export function writeXml(element: XmlElement, outer: XmlScope = OUTERMOST): string {
+  const declarations = Object.entries(element.scope)
+    .filter(([prefix, uri]) => outer[prefix] !== uri)
+    .map(([prefix, uri]) => ` ${prefix ? `xmlns:${prefix}` : 'xmlns'}="${escapeXml(uri)}"`)
+  const attributes = element.attributes.map(({ qname, value }) => ` ${qname}="${escapeXml(value)}"`)
+  const content = element.children.map((node) => (typeof node === 'string' ? escapeXml(node) : writeXml(node, element.scope)))
+  return `<${element.qname}${declarations.join('')}${attributes.join('')}>${content.join('')}</${element.qname}>`
+}
+
+/** For text and for attribute values. */
+export function escapeXml(text: string): string {
+  return text.replace(/[&<>"'\t\n\r]/g, (character) => ESCAPES[character] ?? `&#${character.charCodeAt(0)};`)
 }
 
 // --- looking around in what was read ---------------------------------------------------------------------------------
@@ -272,4 +447,11 @@ export function elementsOf(parent: XmlElement): readonly XmlElement[] {
 export function* descendants(element: XmlElement): Generator<XmlElement> {
   yield element
   for (const node of element.children) if (typeof node !== 'string') yield* descendants(node)
+}
+
+/** What came, for the record: bounded, on one line. */
+export function quote(value: string | undefined): string {
+  if (value === undefined) return '(nothing)'
+  const line = value.replace(/\s+/g, ' ').trim()
+  return `«${line.length > 200 ? `${line.slice(0, 200)}…` : line}»`
 }

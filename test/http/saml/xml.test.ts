@@ -18,7 +18,7 @@ describe('the XML reader', () => {
     const [b] = childrenNamed(root, 'urn:d', 'b')
     assert.ok(b)
     assert.equal(textOf(b), 'téxt<')
-    assert.deepEqual(b.attributes, [{ namespace: 'urn:a', local: 'y', value: 'z' }])
+    assert.deepEqual(b.attributes, [{ namespace: 'urn:a', local: 'y', qname: 'a:y', value: 'z' }])
     assert.equal(childrenNamed(root, 'urn:other', 'b').length, 1)
   })
 

@@ -1,0 +1,115 @@
+// Requests that Gatehouse itself makes to addresses an administrator wrote or a metadata file named: metadata, artifacts.
+// Guarded, because such an address may lead where only this machine can reach: the name is resolved here, every address
+// that it has is judged, and the connection goes to the very address that was judged. Redirects are not followed.
+
+import dns from 'node:dns'
+import http from 'node:http'
+import https from 'node:https'
+import { BlockList, isIP, type LookupFunction } from 'node:net'
+
+export interface OutboundRequest {
+  readonly url: string
+  readonly method?: 'GET' | 'POST'
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+  readonly largestBytes: number
+  readonly patienceMs: number
+}
+
+/** Throws with plain words when the answer is not a 2xx, is too large, too slow, or comes from where it may not. */
+export type Outbound = (request: OutboundRequest) => AsyncIterable<Uint8Array>
+
+const internal = new BlockList()
+for (const [network, bits] of [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.168.0.0', 16],
+  ['198.18.0.0', 15],
+  ['224.0.0.0', 4],
+  ['240.0.0.0', 4],
+] as const) {
+  internal.addSubnet(network, bits, 'ipv4')
+  // The same, written as IPv6: mapped, and by NAT64.
+  internal.addSubnet(`::ffff:${network}`, 96 + bits, 'ipv6')
+  internal.addSubnet(`64:ff9b::${network}`, 96 + bits, 'ipv6')
+}
+for (const [network, bits] of [
+  ['::', 127],
+  ['fc00::', 7],
+  ['fe80::', 10],
+  ['ff00::', 8],
+] as const) {
+  internal.addSubnet(network, bits, 'ipv6')
+}
+
+export function isInternal(address: string): boolean {
+  return internal.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+}
+
+/** @param internalHosts host names that may be internal, as the operator says */
+export function outbound(internalHosts: readonly string[]): Outbound {
+  const lookup: LookupFunction = (hostname, options, callback) => {
+    dns.lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error) return callback(error, '', 0)
+      const refused = internalHosts.includes(hostname) ? undefined : addresses.find(({ address }) => isInternal(address))
+      if (refused) return callback(internalFault(hostname, refused.address), '', 0)
+      const [first] = addresses
+      if (options.all) return callback(null, addresses)
+      callback(null, first?.address ?? '', first?.family ?? 4)
+    })
+  }
+  return (request) => ask(request, lookup, internalHosts)
+}
+
+async function* ask(
+  { url, method = 'GET', headers = {}, body, largestBytes, patienceMs }: OutboundRequest,
+  lookup: LookupFunction,
+  internalHosts: readonly string[],
+): AsyncIterable<Uint8Array> {
+  const target = new URL(url)
+  const host = target.hostname.replace(/^\[|\]$/g, '')
+  // An address that is written as one is not looked up.
+  if (isIP(host) && isInternal(host) && !internalHosts.includes(host)) throw internalFault(url, host)
+  const answer = await send(target, { method, headers, body, lookup, patienceMs })
+  const { statusCode = 0 } = answer
+  if (statusCode < 200 || statusCode > 299) {
+    answer.destroy()
+    throw new Error(
+      `${url} answered ${statusCode}${statusCode >= 300 && statusCode < 400 ? `, a redirect to ${answer.headers.location ?? 'nowhere'}; give that address` : ''}`,
+    )
+  }
+  let size = 0
+  for await (const part of answer as AsyncIterable<Buffer>) {
+    size += part.length
+    if (size > largestBytes) throw new Error(`${url} is larger than ${largestBytes} bytes`)
+    yield part
+  }
+}
+
+interface Sending {
+  readonly method: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string | undefined
+  readonly lookup: LookupFunction
+  readonly patienceMs: number
+}
+
+function send(target: URL, { method, headers, body, lookup, patienceMs }: Sending): Promise<http.IncomingMessage> {
+  const { request } = target.protocol === 'https:' ? https : http
+  const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+  return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(patienceMs)
+    const sent = request(target, { method, headers: { ...headers, ...length }, lookup, agent: false, signal }, resolve)
+    sent.on('error', (error) => reject(signal.aborted ? new Error(`${target.origin} did not answer within ${patienceMs / 1000} s`) : error))
+    sent.end(body)
+  })
+}
+
+function internalFault(name: string, address: string): Error {
+  return new Error(`${name} leads to the internal address ${address}; if that is right, add its host to GATEHOUSE_INTERNAL_HOSTS`)
+}

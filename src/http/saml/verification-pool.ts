@@ -1,0 +1,57 @@
+// Verifies off the event loop, so that nobody's request through the gate waits for somebody's signature. A few threads, a
+// bounded queue; who comes when it is full is told to come back, because a longer queue would only make everybody wait.
+
+import { availableParallelism } from 'node:os'
+import { Piscina } from 'piscina'
+import type { Refusal } from '../../domain/refusals.ts'
+import type { Step } from '../../domain/steps.ts'
+import type { ArtifactExpectations } from './artifact.ts'
+import type { Task } from './verification-thread.ts'
+import type { LogoutDelivery, LogoutExpectations, VerifiedLogout } from './verify-logout.ts'
+import type { ResponseExpectations, VerifiedResponse } from './verify-response.ts'
+
+/** The queue is full. Nothing was looked at; the same message may be sent again. */
+export class VerifierBusy extends Error {
+  override readonly name = 'VerifierBusy'
+}
+
+export interface Verifier {
+  /** @throws VerifierBusy */
+  response(field: string | Uint8Array, expected: ResponseExpectations, before?: readonly Step[]): Promise<VerifiedResponse>
+  /** @throws VerifierBusy */
+  logout(delivery: LogoutDelivery, expected: LogoutExpectations): Promise<VerifiedLogout>
+  /** @throws VerifierBusy */
+  artifact(soap: string, expected: ArtifactExpectations): Promise<Uint8Array | Refusal>
+  close(): Promise<void>
+}
+
+/** One core is left to the event loop. */
+const THREADS = Math.max(1, availableParallelism() - 1)
+/** A verification takes a few milliseconds, so the last in the queue waits for about a second. */
+const QUEUE = 128
+/** The limits of the reader keep everything far below; a thread that exceeds it is ended. */
+const PATIENCE_MS = 10_000
+const THREAD_MEMORY_MB = 256
+
+export function verificationPool({ threads = THREADS, queue = QUEUE }: { threads?: number; queue?: number } = {}): Verifier {
+  const pool = new Piscina({
+    filename: new URL('./verification-thread.ts', import.meta.url).href,
+    minThreads: 1,
+    maxThreads: threads,
+    maxQueue: queue,
+    idleTimeout: 60_000,
+    resourceLimits: { maxOldGenerationSizeMb: THREAD_MEMORY_MB },
+    // What a thread sees of the environment is nothing: it needs none of our secrets.
+    env: {},
+  })
+  const run = async <Result>(task: Task): Promise<Result> => {
+    if (pool.queueSize >= queue) throw new VerifierBusy('the verification queue is full')
+    return pool.run(task, { signal: AbortSignal.timeout(PATIENCE_MS) })
+  }
+  return {
+    response: (field, expected, before = []) => run<VerifiedResponse>({ kind: 'response', field, expected, before }),
+    logout: (delivery, expected) => run<VerifiedLogout>({ kind: 'logout', delivery, expected }),
+    artifact: (soap, expected) => run<Uint8Array | Refusal>({ kind: 'artifact', soap, expected }),
+    close: () => pool.destroy(),
+  }
+}
