@@ -2,7 +2,12 @@
 # Installs the real peers that the tests talk to, from Debian's packages. Run by .ci/run, or by hand as root; never by
 # `npm test` itself.
 set -euo pipefail
-packages=(simplesamlphp php-cli php-xml php-mbstring php-curl php-sqlite3 chromium)
+packages=(
+  simplesamlphp php-cli php-xml php-mbstring php-curl php-sqlite3
+  python3-pysaml2 xmlsec1
+  liblemonldap-ng-portal-perl lemonldap-ng-fastcgi-server liblasso-perl libio-string-perl libxml-simple-perl starman
+  chromium
+)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
@@ -14,7 +19,10 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # The packages want to start services of their own; the tests start theirs, each on a port and in a folder of its own.
-printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-chmod +x /usr/sbin/policy-rc.d
-trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+# A policy that is there already (Docker's images have one) comes back afterwards.
+policy=/usr/sbin/policy-rc.d
+[ ! -e "$policy" ] || mv "$policy" "$policy.kept"
+trap 'rm -f "$policy"; [ ! -e "$policy.kept" ] || mv "$policy.kept" "$policy"' EXIT
+printf '#!/bin/sh\nexit 101\n' > "$policy"
+chmod +x "$policy"
 apt-get install -y -qq --no-install-recommends "${missing[@]}"

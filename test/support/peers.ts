@@ -6,6 +6,18 @@ import { delimiter, join } from 'node:path'
 
 const peers = {
   simplesamlphp: { needs: [onPath('php'), '/usr/share/simplesamlphp/www/index.php'], package: 'simplesamlphp php-cli' },
+  pysaml2: { needs: ['/usr/bin/xmlsec1', '/usr/lib/python3/dist-packages/saml2/server.py'], package: 'python3-pysaml2 xmlsec1' },
+  lemonldap: {
+    needs: [
+      onPath('starman'),
+      '/usr/share/lemonldap-ng/portal/templates',
+      '/usr/share/perl5/IO/String.pm',
+      '/usr/share/perl5/XML/Simple.pm',
+      // Its module is in a folder that names the machine's architecture.
+      '/usr/share/doc/liblasso-perl',
+    ],
+    package: 'liblemonldap-ng-portal-perl liblasso-perl libio-string-perl libxml-simple-perl starman',
+  },
   chromium: { needs: [onPath('chromium')], package: 'chromium' },
 } as const satisfies Record<string, { needs: readonly string[]; package: string }>
 
