@@ -34,7 +34,8 @@ export function signOutRoutes(deps: SignOutDeps): Router {
     const { session, secret, policy } = await deps.visit(request, deps.baseUrl.host)
     const reaches = session !== undefined && connectionWithLogout(policy, session.connection) !== undefined
     const view = session && secret ? { asked: true, reaches, csrf: deps.csrf.token(secret) } : { asked: false }
-    await sendPage(request, response, 200, 'sign-out', view)
+    // The form's answer leads on to the identity provider and wherever that leads, and form-action would hold for that too.
+    await sendPage(request, response, 200, 'sign-out', view, reaches ? { contentSecurity: { 'form-action': undefined } } : {})
   })
   router.post('/sign-out', express.urlencoded({ extended: false, limit: 4096 }), async (request, response) => {
     const { session, secret, policy } = await deps.visit(request, deps.baseUrl.host)
@@ -54,7 +55,7 @@ export function signOutRoutes(deps: SignOutDeps): Router {
     const started = await deps.startLogout({ session: session.id, user: session.user.id, reaches, now })
     deps.cookies.clearSession(response)
     const dispatch = started && connection && deps.serviceProvider.logoutRequest(connection, started, now)
-    if (dispatch) return sendDispatch(request, response, dispatch, { afterForm: true })
+    if (dispatch) return sendDispatch(request, response, dispatch)
     await sendPage(request, response, 200, 'sign-out', { asked: false })
   })
   return router

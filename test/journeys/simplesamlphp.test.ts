@@ -19,7 +19,7 @@ describe('SimpleSAMLphp', { skip: missing('simplesamlphp') }, () => {
     Object.defineProperty(house.clock, 'now', { get: () => new Date() })
     const entityId = `${house.baseUrl}/saml/ssp/metadata`
     idp = await startSimpleSamlPhp({
-      sp: { entityId, acs: `${house.baseUrl}/saml/ssp/acs`, certificate: house.spKeys.certificate },
+      sp: { entityId, acs: `${house.baseUrl}/saml/ssp/acs`, slo: `${house.baseUrl}/saml/ssp/slo`, certificate: house.spKeys.certificate },
       users: [
         {
           name: 'marie',
@@ -96,5 +96,25 @@ describe('SimpleSAMLphp', { skip: missing('simplesamlphp') }, () => {
     await signIn(new Walker(), 'marie', 'radium')
     assert.equal((await findUser(house.db, 'marie'))?.sessions, 2)
     assert.equal(await house.count('users'), 1)
+  })
+
+  it('signs the person out there when they sign out here', async () => {
+    const walker = new Walker()
+    await signIn(walker, 'marie', 'radium')
+    const page = await walker.submit(await walker.get(`${house.baseUrl}/sign-out`))
+    assert.match(page.body, /at your identity provider/, page.body)
+    assert.match((await walker.get(`${house.baseUrl}/sign-in/ssp`)).url.href, /loginuserpass/, 'it asks again')
+  })
+
+  it('ends the session here, at every app, when the person signs out there', async () => {
+    const walker = new Walker()
+    await signIn(walker, 'marie', 'radium')
+    const before = Number((await findUser(house.db, 'marie'))?.sessions)
+    const page = await walker.get(
+      `${idp.url}/saml2/idp/SingleLogoutService.php?ReturnTo=${encodeURIComponent(`${idp.url}/module.php/core/loginuserpass.php`)}`,
+    )
+    assert.ok(page.status < 500, page.body)
+    assert.equal(Number((await findUser(house.db, 'marie'))?.sessions), before - 1)
+    assert.notEqual((await walker.step(`${house.appUrl}/`)).status, 200, 'the app’s key is gone too')
   })
 })

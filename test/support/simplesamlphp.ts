@@ -17,6 +17,7 @@ export interface SimpleSamlPhp {
 export interface SpRegistration {
   readonly entityId: string
   readonly acs: string
+  readonly slo: string
   /** PEM; our requests must carry its signature. */
   readonly certificate: string
 }
@@ -27,7 +28,15 @@ export interface PhpUser {
   readonly attributes: Readonly<Record<string, readonly string[]>>
 }
 
-export async function startSimpleSamlPhp({ sp, users }: { sp: SpRegistration; users: readonly PhpUser[] }): Promise<SimpleSamlPhp> {
+export async function startSimpleSamlPhp({
+  sp,
+  users,
+  encrypt = false,
+}: {
+  sp: SpRegistration
+  users: readonly PhpUser[]
+  encrypt?: boolean
+}): Promise<SimpleSamlPhp> {
   const folder = mkdtempSync(join(tmpdir(), 'gatehouse-ssp-'))
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
@@ -68,6 +77,9 @@ export async function startSimpleSamlPhp({ sp, users }: { sp: SpRegistration; us
       privatekey: 'idp.key',
       certificate: 'idp.crt',
       auth: 'people',
+      'sign.logout': true,
+      'validate.logout': true,
+      SingleLogoutServiceBinding: ['HTTP-Redirect', 'HTTP-POST'].map((binding) => `urn:oasis:names:tc:SAML:2.0:bindings:${binding}`),
       'attributes.NameFormat': 'urn:oasis:names:tc:SAML:2.0:attrname-format:uri',
       authproc: {
         3: { class: 'saml:AttributeNameID', attribute: 'uid', Format: 'urn:oasis:names:tc:SAML:2.0:nameid-format:persistent' },
@@ -79,6 +91,14 @@ export async function startSimpleSamlPhp({ sp, users }: { sp: SpRegistration; us
     'metadata/saml20-sp-remote.php',
     `$metadata[${php(sp.entityId)}] = ${php({
       AssertionConsumerService: sp.acs,
+      SingleLogoutService: ['HTTP-Redirect', 'HTTP-POST'].map((binding) => ({
+        Binding: `urn:oasis:names:tc:SAML:2.0:bindings:${binding}`,
+        Location: sp.slo,
+      })),
+      'sign.logout': true,
+      'validate.logout': true,
+      'assertion.encryption': encrypt,
+      ...(encrypt ? { sharedkey_algorithm: 'http://www.w3.org/2009/xmlenc11#aes256-gcm' } : {}),
       NameIDFormat: 'urn:oasis:names:tc:SAML:2.0:nameid-format:persistent',
       'validate.authnrequest': true,
       certData: sp.certificate.replace(/-----.*?-----|\s/g, ''),

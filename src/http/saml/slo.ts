@@ -122,5 +122,5 @@ async function requestOfTheirs(
   })
   if (!dispatch) return sendPage(request, response, 200, 'sign-out', { asked: false })
   const address = 'redirect' in dispatch ? dispatch.redirect : dispatch.post
-  await sendDispatch(request, response, dispatch, { frameOf: new URL(address).origin })
+  await sendDispatch(request, response, dispatch, new URL(address).origin)
 }
