@@ -3,11 +3,12 @@
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { answerForm, keyPair, readRequest } from '../test/support/idp.ts'
+import { keyPair } from '../test/support/idp.ts'
 import { freePort } from '../test/support/ports.ts'
-import { requestOnce, Walker } from '../test/support/walker.ts'
+import { requestOnce } from '../test/support/walker.ts'
 import { fire, type Round, report, type Shot, startMeasured } from './support/measured.ts'
-import { ISSUER, preparedDatabase } from './support/prepared.ts'
+import { preparedDatabase } from './support/prepared.ts'
+import { signedInCookie } from './support/responses.ts'
 
 const ROUNDS = 14
 const WARM_UP = 3
@@ -17,7 +18,6 @@ const AT_ONCE = 32
 const folder = mkdtempSync(`${tmpdir()}/gatehouse-bench-`)
 const [port, theirPort, upstreamPort] = [await freePort(), await freePort(), await freePort()]
 const upstreamUrl = `http://127.0.0.1:${upstreamPort}`
-const baseUrl = `http://localhost:${port}`
 const appHost = `app.localhost:${port}`
 const pair = await keyPair('bench')
 
@@ -34,7 +34,7 @@ try {
       path: `/page/${i}`,
       headers: { host, cookie, accept: 'text/html', 'user-agent': 'bench' },
     }))
-  const mine = shots(appHost, await signedIn())
+  const mine = shots(appHost, await signedInCookie(port, pair))
   const other = shots(`127.0.0.1:${theirPort}`, await theirSession())
   const rounds: { ours: Round[]; theirs: Round[] } = { ours: [], theirs: [] }
   for (let i = 0; i < ROUNDS + WARM_UP; i++) {
@@ -48,23 +48,6 @@ try {
 } finally {
   await Promise.all([ours.stop(), theirs.stop(), upstream.stop()])
   rmSync(folder, { recursive: true })
-}
-
-/** A real sign-in; the cookie of the app's host. */
-async function signedIn(): Promise<string> {
-  const walker = new Walker()
-  const toIdp = await walker.step((await walker.step(`http://${appHost}/`)).headers.location ?? '')
-  const { id } = readRequest(toIdp.headers.location ?? '')
-  const answer = {
-    acs: `${baseUrl}/saml/corp/acs`,
-    audience: `${baseUrl}/saml/corp/metadata`,
-    issuer: ISSUER,
-    now: new Date(),
-    inResponseTo: id,
-  }
-  const page = await walker.post(answer.acs, answerForm(pair, answer))
-  if (page.url.host !== appHost) throw new Error(`the sign-in ended at ${page.url}`)
-  return walker.jar.getCookieString(`http://${appHost}/`)
 }
 
 async function theirSession(): Promise<string> {

@@ -3,20 +3,16 @@
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { portsOf } from '../src/app/assemble.ts'
-import { startSignIn } from '../src/flows/start-sign-in.ts'
-import { policyReader } from '../src/store/policies.ts'
-import { answerForm, keyPair } from '../test/support/idp.ts'
+import { keyPair } from '../test/support/idp.ts'
 import { freePort } from '../test/support/ports.ts'
-import { fire, type Round, report, type Shot, startMeasured } from './support/measured.ts'
-import { ISSUER, preparedDatabase } from './support/prepared.ts'
+import { fire, type Round, report, startMeasured } from './support/measured.ts'
+import { preparedDatabase } from './support/prepared.ts'
+import { signedResponses } from './support/responses.ts'
 
 const ROUNDS = 24
 const PER_ROUND = 40
 const WARM_UP = 14
 const AT_ONCE = 4
-/** One sign-in in ten is somebody's first. */
-const NEWCOMERS = 0.1
 
 const folder = mkdtempSync(`${tmpdir()}/gatehouse-bench-`)
 const port = await freePort()
@@ -25,54 +21,13 @@ const acs = `${baseUrl}/saml/corp/acs`
 const pair = await keyPair('bench')
 
 const db = await preparedDatabase({ folder, port, certificate: pair.certificate, upstream: 'http://127.0.0.1:9' })
-const ports = portsOf(db)
-const connection = (await policyReader(db).inForce()).connections.get('corp')
-if (!connection) throw new Error('no connection')
-
 process.stdout.write(`Making ${(ROUNDS + WARM_UP) * PER_ROUND} signed responses …\n`)
-const pool: Shot[] = []
-for (let i = 0; i < (ROUNDS + WARM_UP) * PER_ROUND; i++) {
-  const { requestId, browserSecret } = await startSignIn(ports, {
-    connection,
-    returnTo: new URL('/me', baseUrl),
-    passive: false,
-    now: new Date(),
-  })
-  const number = i % Math.round(1 / NEWCOMERS) === 0 ? i : (i * 7919) % (WARM_UP * PER_ROUND)
-  const person = `person${number}`
-  const form = answerForm(pair, {
-    acs,
-    audience: `${baseUrl}/saml/corp/metadata`,
-    issuer: ISSUER,
-    now: new Date(),
-    inResponseTo: requestId,
-    nameId: person,
-    // As identity providers send it whose defaults nobody has touched: response and assertion signed, ten attributes.
-    sign: 'both',
-    attributes: {
-      email: `${person}@corp.example`,
-      name: `Person ${person}`,
-      givenName: 'Person',
-      familyName: person,
-      department: 'Engineering',
-      title: 'Engineer',
-      telephone: '+49 30 1234567',
-      employeeNumber: String(100_000 + number),
-      locale: 'de-DE',
-      groups: ['staff', 'engineering', 'on-call', 'vpn', 'building-4'],
-    },
-  })
-  pool.push({
-    method: 'POST',
-    path: '/saml/corp/acs',
-    headers: {
-      host: `localhost:${port}`,
-      'content-type': 'application/x-www-form-urlencoded',
-      cookie: `gatehouse-request-${requestId}=${browserSecret}`,
-    },
-    body: new URLSearchParams(form).toString(),
-  })
-}
+const pool = await signedResponses(db, {
+  port,
+  pair,
+  count: (ROUNDS + WARM_UP) * PER_ROUND,
+  known: WARM_UP * PER_ROUND,
+})
 await db.close()
 
 const ours = await startMeasured('./gatehouse.ts', { PORT: String(port), GATEHOUSE_DATA_DIR: folder, GATEHOUSE_LOG_LEVEL: 'warn' })

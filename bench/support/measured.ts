@@ -8,6 +8,8 @@ export interface MeasuredServer {
   readonly port: number
   /** Milliseconds of processor time since it started, user and system. */
   cpu(): Promise<number>
+  /** Milliseconds of processor time that its main thread has used since it started, and the memory it holds now, in MB. */
+  state(): Promise<{ readonly main: number; readonly rss: number }>
   stop(): Promise<void>
 }
 
@@ -16,7 +18,8 @@ export function reportTo(port: number): void {
   process.on('message', (message) => {
     if (message === 'stop') process.exit(0)
     const { user, system } = process.cpuUsage()
-    process.send?.({ cpu: (user + system) / 1000 })
+    const main = process.threadCpuUsage()
+    process.send?.({ cpu: (user + system) / 1000, main: (main.user + main.system) / 1000, rss: process.memoryUsage.rss() / 1024 / 1024 })
   })
   process.send?.({ port })
 }
@@ -31,6 +34,10 @@ export async function startMeasured(file: string, environment: Record<string, st
     async cpu() {
       child.send('cpu')
       return (await answer<{ cpu: number }>(child)).cpu
+    },
+    state() {
+      child.send('state')
+      return answer(child)
     },
     stop: () =>
       new Promise((resolve) => {
@@ -71,6 +78,8 @@ export async function fire(
   shots: readonly Shot[],
   atOnce: number,
   expect: (status: number) => boolean,
+  /** Ends it before every shot is fired. */
+  stop?: AbortSignal,
 ): Promise<Round> {
   const agent = new http.Agent({ keepAlive: true, maxSockets: atOnce })
   const times: number[] = []
@@ -79,7 +88,7 @@ export async function fire(
   const began = performance.now()
   await Promise.all(
     Array.from({ length: atOnce }, async () => {
-      for (let shot = shots[next++]; shot; shot = shots[next++]) {
+      for (let shot = shots[next++]; shot && !stop?.aborted; shot = shots[next++]) {
         const sent = performance.now()
         const status = await send(agent, server.port, shot)
         if (!expect(status)) throw new Error(`answered ${status}`)
@@ -95,7 +104,7 @@ export async function fire(
   return { perSecond: shots.length / seconds, cpuMs: cpu / shots.length, p50: at(0.5), p99: at(0.99) }
 }
 
-function send(agent: http.Agent, port: number, { method, path, headers, body }: Shot): Promise<number> {
+export function send(agent: http.Agent, port: number, { method, path, headers, body }: Shot): Promise<number> {
   return new Promise((resolve, reject) => {
     const request = http.request({ agent, host: '127.0.0.1', port, method, path, headers }, (response) => {
       response.resume()

@@ -38,15 +38,31 @@ export function verificationPool({ threads = THREADS, queue = QUEUE }: { threads
     filename: new URL('./verification-thread.ts', import.meta.url).href,
     minThreads: 1,
     maxThreads: threads,
-    maxQueue: queue,
     idleTimeout: 60_000,
     resourceLimits: { maxOldGenerationSizeMb: THREAD_MEMORY_MB },
     // What a thread sees of the environment is nothing: it needs none of our secrets.
     env: {},
   })
+  // The pool's own queue may let a later task overtake an earlier one for as long as new ones come; this one is in order.
+  const waiting: (() => void)[] = []
+  let running = 0
+
   const run = async <Result>(task: Task): Promise<Result> => {
-    if (pool.queueSize >= queue) throw new VerifierBusy('the verification queue is full')
-    return pool.run(task, { signal: AbortSignal.timeout(PATIENCE_MS) })
+    if (running >= threads) {
+      if (waiting.length >= queue) throw new VerifierBusy('the verification queue is full')
+      await new Promise<void>((resolve) => waiting.push(resolve))
+    } else running++
+    const patience = new AbortController()
+    const timer = setTimeout(() => patience.abort(), PATIENCE_MS)
+    try {
+      return await pool.run(task, { signal: patience.signal })
+    } finally {
+      clearTimeout(timer)
+      // Whoever waits longest takes the place over; it is never free in between.
+      const next = waiting.shift()
+      if (next) next()
+      else running--
+    }
   }
   return {
     response: (field, expected, before = []) => run<VerifiedResponse>({ kind: 'response', field, expected, before }),
