@@ -25,6 +25,8 @@ export interface TestHouse {
   readonly db: Db
   readonly idp: { readonly entityId: string; readonly keys: KeyPair }
   readonly spKeys: KeyPair
+  /** As it was applied. */
+  readonly connection: ReturnType<typeof standardPolicy>['connections'][number]
   readonly upstream: Upstream
   readonly log: string[]
   readonly running: Running
@@ -91,6 +93,8 @@ export interface HouseOptions {
   readonly environment?: Record<string, string>
   /** While our keys roll over. */
   readonly otherKeys?: KeyPair
+  /** The identity provider has single logout. */
+  readonly logout?: boolean
   readonly spKeys?: KeyPair
   readonly idp?: { readonly entityId: string; readonly keys: KeyPair }
 }
@@ -105,6 +109,7 @@ export async function startHouse({
   policy,
   environment = {},
   otherKeys,
+  logout = false,
   ...fixed
 }: HouseOptions = {}): Promise<TestHouse> {
   const database = given ? undefined : await testDatabase(dialect)
@@ -148,7 +153,9 @@ export async function startHouse({
     })
     if ('faults' in applied) throw new Error(JSON.stringify(applied.faults))
   }
-  await apply(standardPolicy(metadataXml(entityId, 'https://idp.example/sso', [keys.certificate]), appHost, upstream.url))
+  const services = logout ? logoutServices('https://idp.example/slo') : ''
+  const standard = standardPolicy(metadataXml(entityId, 'https://idp.example/sso', [keys.certificate], services), appHost, upstream.url)
+  await apply(standard)
   const running = await listen(house, { port, address: '127.0.0.1', baseUrl: config.baseUrl })
 
   const answer = (differing: Partial<Answer> = {}): Answer => ({
@@ -173,6 +180,7 @@ export async function startHouse({
     db,
     idp: { entityId, keys },
     spKeys,
+    connection: standard.connections[0] as TestHouse['connection'],
     upstream,
     log,
     running,
@@ -192,6 +200,12 @@ export async function startHouse({
       await database?.close()
     },
   }
+}
+
+export function logoutServices(location: string): string {
+  return ['HTTP-Redirect', 'HTTP-POST']
+    .map((binding) => `<md:SingleLogoutService Binding="urn:oasis:names:tc:SAML:2.0:bindings:${binding}" Location="${location}"/>`)
+    .join('')
 }
 
 export function standardPolicy(xml: string, appHost: string, upstream: string) {

@@ -1,9 +1,12 @@
 // What is read from an identity provider's metadata, and what is refused with a reason that tells what to do.
 
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
 import { before, describe, it } from 'node:test'
 import { type MetadataDemands, readMetadataFile } from '../../../src/http/saml/metadata-file.ts'
 import { NOTHING_INSECURE } from '../../../src/http/saml/names.ts'
+import { signMessage } from '../../../src/http/saml/outgoing.ts'
+import { CORPUS_NOW } from '../../support/corpus.ts'
 import { type KeyPair, keyPair, metadataXml } from '../../support/idp.ts'
 
 const NOW = new Date('2026-06-01T00:00:00Z')
@@ -63,4 +66,117 @@ describe('identity provider metadata', () => {
   for (const [name, xml, reason] of refused) {
     it(`refuses ${name}`, async () => assert.match(String(await read(xml())), reason))
   }
+
+  it('reads where people are signed out, artifacts resolved, and how long all that holds', async () => {
+    const services =
+      '<md:ArtifactResolutionService index="3" Binding="urn:oasis:names:tc:SAML:2.0:bindings:SOAP" Location="https://idp.example/art"/>' +
+      '<md:SingleLogoutService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="https://idp.example/slo" ResponseLocation="https://idp.example/slo-back"/>'
+    const xml = metadataXml('https://idp.example', 'https://idp.example/sso', [one.certificate], services)
+    const idp = await idpOf(xml.replace('entityID=', 'validUntil="2026-07-01T00:00:00Z" cacheDuration="P1DT1H" entityID='))
+    assert.deepEqual(idp.singleLogout, { post: { location: 'https://idp.example/slo', responseLocation: 'https://idp.example/slo-back' } })
+    assert.deepEqual(idp.artifactResolution, [{ index: 3, location: 'https://idp.example/art' }])
+    assert.deepEqual([idp.validUntil, idp.cacheSeconds], ['2026-07-01T00:00:00Z', 90_000])
+  })
+
+  it('takes a weak key where the operator allows it, and leaves it out beside a strong one', async () => {
+    assert.equal((await idpOf(good(weak), { allow: { ...NOTHING_INSECURE, smallRsa: true } })).certificates.length, 1)
+    assert.equal((await idpOf(good(weak, two))).certificates.length, 1)
+  })
+
+  it('reads the metadata of every vendor in the corpus', async () => {
+    const folder = new URL('../../fixtures/saml/vendors/', import.meta.url)
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('metadata.xml'))
+    assert.ok(files.length >= 9)
+    for (const file of files) {
+      const idp = await idpOf(readFileSync(new URL(file, folder), 'utf8'), { now: CORPUS_NOW })
+      assert.ok(idp.certificates.length >= 1, file)
+    }
+  })
+})
+
+describe('a federation', () => {
+  let pair: KeyPair
+  let signer: KeyPair
+  let stranger: KeyPair
+  before(async () => {
+    ;[pair, signer, stranger] = await Promise.all([keyPair('one'), keyPair('federation'), keyPair('stranger')])
+  })
+  const entity = (n: number) =>
+    metadataXml(`https://idp${n}.example`, `https://idp${n}.example/sso`, [pair.certificate]).replace(/^<\?xml[^>]*\?>/, '')
+  const head =
+    '<?xml version="1.0" encoding="UTF-8"?>\n<md:EntitiesDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" ID="_all" validUntil="2026-06-08T00:00:00Z" cacheDuration="PT6H">\n'
+  const sp =
+    '<md:EntityDescriptor entityID="https://sp.example"><md:SPSSODescriptor protocolSupportEnumeration="x"/></md:EntityDescriptor>\n'
+  const federation = (count: number) =>
+    `${head}${sp}${Array.from({ length: count }, (_, n) => entity(n)).join('\n')}<md:EntitiesDescriptor>${entity(count)}</md:EntitiesDescriptor></md:EntitiesDescriptor>`
+  // A comment is no part of what is signed.
+  const signed = () => signMessage(federation(3).replaceAll('<!-- made by hand -->', ''), signer)
+
+  it('is read for the one entity that is picked, nested or not, with the limits of the whole', async () => {
+    for (const n of [0, 2, 3]) {
+      const found = await read(federation(3), { entityId: `https://idp${n}.example` })
+      assert.ok(typeof found !== 'string', String(found))
+      assert.deepEqual([found.idp.entityId, found.entities], [`https://idp${n}.example`, 5])
+      assert.deepEqual([found.idp.validUntil, found.idp.cacheSeconds], ['2026-06-08T00:00:00Z', 21_600])
+      assert.equal((await idpOf(found.xml)).entityId, `https://idp${n}.example`, 'what is kept can be read again')
+    }
+  })
+
+  it('says what to write where there are several, and when there is none of that name', async () => {
+    assert.match(String(await read(federation(3))), /4 identity providers .*entityId/)
+    assert.match(String(await read(federation(3), { entityId: 'https://nobody.example' })), /no https:\/\/nobody\.example among its 5/)
+    assert.match(String(await read(federation(3).replace('idp1.', 'idp2.'), { entityId: 'https://idp2.example' })), /there twice/)
+    assert.match(
+      String(await read(federation(3), { entityId: 'https://idp0.example', now: new Date('2026-06-09T00:00:00Z') })),
+      /valid until/,
+    )
+  })
+
+  it('is read as it comes, in pieces of any size', async () => {
+    const bytes = Buffer.from(federation(2).replace('https://sp.example', 'https://späß.example'))
+    for (const size of [1, 7, 1000]) {
+      const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.subarray(i * size, (i + 1) * size))
+      const found = await readMetadataFile(pieces, { entityId: 'https://idp1.example', allow: NOTHING_INSECURE, now: NOW })
+      assert.ok(typeof found !== 'string', String(found))
+    }
+  })
+
+  it('is verified over all of it against a pinned certificate', async () => {
+    const ask = { entityId: 'https://idp1.example', signedBy: signer.certificate }
+    assert.equal((await idpOf(signed(), ask)).entityId, 'https://idp1.example')
+    assert.match(String(await read(signed(), { ...ask, signedBy: stranger.certificate })), /another key/)
+    assert.match(String(await read(federation(3), ask)), /not signed/)
+    assert.match(String(await read(signed().replace('idp0.example/sso', 'evil.example/sso'), ask)), /changed since it was signed/)
+    assert.match(
+      String(
+        await read(
+          signed().replace('<md:EntityDescriptor entityID="https://sp.example">', '<md:EntityDescriptor entityID="https://sp.evil">'),
+          ask,
+        ),
+      ),
+      /changed/,
+    )
+    assert.match(String(await read(signed().replace(/<ds:Signature /, '<x xmlns=""/><ds:Signature '), ask)), /not signed|first element/)
+  })
+
+  it('of a hundred megabytes passes through with little memory', { timeout: 120_000 }, async () => {
+    const one = Buffer.from(entity(1))
+    const filler = Buffer.from(
+      Array.from({ length: 100 }, () => entity(7).replace('idp7.example"', `sp-${'x'.repeat(20)}.example"`)).join(''),
+    )
+    const times = Math.ceil((100 * 1024 * 1024) / filler.length)
+    function* pieces() {
+      yield Buffer.from(head)
+      for (let i = 0; i < times; i++) {
+        for (let at = 0; at < filler.length; at += 65_536) yield filler.subarray(at, at + 65_536)
+        if (i === times - 2) yield one
+      }
+      yield Buffer.from('</md:EntitiesDescriptor>')
+    }
+    const before = process.memoryUsage.rss()
+    const found = await readMetadataFile(pieces(), { entityId: 'https://idp1.example', allow: NOTHING_INSECURE, now: NOW })
+    assert.ok(typeof found !== 'string', String(found))
+    assert.equal(found.entities, times * 100 + 1)
+    assert.ok(process.memoryUsage.rss() - before < 150 * 1024 * 1024, `${(process.memoryUsage.rss() - before) / 1024 / 1024} MB more`)
+  })
 })
