@@ -15,7 +15,7 @@ import { csrf } from '../http/csrf.ts'
 import { type Gate, gate } from '../http/gate/gate.ts'
 import { type ServiceProviderKeys, serviceProvider } from '../http/saml/service-provider.ts'
 import { fingerprintOf } from '../http/saml/signature.ts'
-import { verificationPool } from '../http/saml/verification-pool.ts'
+import { type Verifier, verificationPool } from '../http/saml/verification-pool.ts'
 import { visits } from '../http/session.ts'
 import { audit } from '../store/audit.ts'
 import { findSignIn, findUser, listSignIns, listUsers } from '../store/console-reads.ts'
@@ -73,6 +73,7 @@ export interface HouseParts {
   readonly secretKey: string
   readonly clock?: () => Date
   readonly log?: Logger
+  readonly verifier?: Verifier
 }
 
 export function assemble({
@@ -82,6 +83,7 @@ export function assemble({
   secretKey,
   clock = () => new Date(),
   log = pino({ level: config.logLevel }),
+  verifier = verificationPool(),
 }: HouseParts): House {
   const { baseUrl, sessionHours } = config
   const ports = portsOf(db)
@@ -91,7 +93,6 @@ export function assemble({
   const ask = outbound(config.internalHosts)
   const reader = metadataReader({ folder: '.', outbound: ask, allow: config.allow, clock })
   const refreshing = { ...ports, metadata: reader }
-  const verifier = verificationPool()
   const common = {
     baseUrl,
     clock,

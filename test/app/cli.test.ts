@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -33,6 +35,7 @@ describe('the command line', () => {
     assert.equal(code, 0, err)
     return JSON.parse(out)
   }
+  const certificate = async () => (await keyPair()).certificate
   const policy = (upstreamPort: number) => `
 connections:
   - name: corp
@@ -63,7 +66,7 @@ apps:
   it('explains itself', async () => {
     const { code, out } = await gatehouse('--help')
     assert.equal(code, 0)
-    for (const command of ['serve', 'migrate', 'apply', 'export', 'user', 'token', 'sign-ins', 'doctor', 'demo'])
+    for (const command of ['serve', 'migrate', 'apply', 'export', 'connection', 'user', 'token', 'sign-ins', 'doctor', 'demo'])
       assert.match(out, new RegExp(`\\n  ${command}`))
     assert.equal((await gatehouse('user', 'deprovision', '--help')).code, 0)
   })
@@ -100,6 +103,45 @@ apps:
     const exported = join(folder, 'exported.yaml')
     writeFileSync(exported, (await gatehouse('export')).out)
     assert.deepEqual(outcomes(await json('apply', '-f', exported, '--prune')), ['unchanged', 'unchanged'])
+  })
+
+  it('shows a connection, and looks at its metadata again', async () => {
+    let served = metadataXml('https://one.example', 'https://one.example/sso', [await certificate()])
+    const server = createServer((_request, response) => response.end(served))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    const file = join(folder, 'looked-at.yaml')
+    const connection = (name: string, metadata: string) =>
+      `  - { name: ${name}, kind: saml, ${metadata}mapping: [{ to: userName, from: nameID }] }\n`
+    writeFileSync(file, `connections:\n${connection('watched', `metadata: { url: "${url}" }, `)}${connection('drafted', '')}`)
+    try {
+      assert.match((await gatehouse('apply', '-f', file)).out, /Draft, until it has metadata of its identity provider: drafted/)
+      const listed = (await json('connection')).connections.map((one: { name: string; state: string }) => `${one.name} ${one.state}`)
+      assert.deepEqual(listed, ['corp ready', 'watched ready', 'drafted draft'])
+      const draft = await gatehouse('connection', 'drafted')
+      assert.match(draft.out, /DRAFT.*\n[\s\S]*answers to \(ACS\) +http:\/\/localhost:\d+\/saml\/drafted\/acs/)
+      assert.equal((await gatehouse('connection', 'drafted', '--refresh')).code, 2)
+      assert.equal((await gatehouse('connection', 'nowhere')).code, 1)
+      assert.match((await gatehouse('connection', 'watched', '--refresh')).out, /watched: unchanged/)
+
+      const second = await certificate()
+      served = metadataXml('https://one.example', 'https://one.example/sso', [second])
+      assert.match((await gatehouse('connection', 'watched', '--refresh', '--dry-run')).out, /new key +[0-9A-F:]{95}\n +removed key/)
+      assert.equal((await json('connection', 'watched', '--refresh')).outcome, 'applied')
+
+      served = metadataXml('https://two.example', 'https://two.example/sso', [second])
+      const held = await gatehouse('connection', 'watched', '--refresh')
+      assert.equal(held.code, 1)
+      assert.match(held.out, /held\n[\s\S]*entityID was https:\/\/one\.example and is now https:\/\/two\.example/)
+      assert.equal((await json('connection', 'watched')).theirs.entityId, 'https://one.example')
+      assert.equal((await gatehouse('connection', 'watched', '--refresh', '--accept')).code, 0)
+      assert.equal((await json('connection', 'watched')).theirs.entityId, 'https://two.example')
+      served = 'gone'
+      assert.match((await gatehouse('connection', 'watched', '--refresh')).err, /What was in force stays in force/)
+    } finally {
+      server.close()
+      await gatehouse('apply', '-f', join(folder, 'gatehouse.yaml'), '--prune')
+    }
   })
 
   it('shows people and sign-ins, and ends access', async () => {

@@ -10,6 +10,7 @@ import { listen, type Running } from '../../src/app/server.ts'
 import type { Actor } from '../../src/domain/events.ts'
 import { type PolicyFile, parsePolicyFile } from '../../src/domain/policy.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
+import type { Verifier } from '../../src/http/saml/verification-pool.ts'
 import type { Db } from '../../src/store/db.ts'
 import { type Dialect, testDatabase } from './databases.ts'
 import { type Answer, answerForm, type KeyPair, keyPair, metadataXml, readRequest } from './idp.ts'
@@ -95,6 +96,7 @@ export interface HouseOptions {
   readonly otherKeys?: KeyPair
   /** The identity provider has single logout. */
   readonly logout?: boolean
+  readonly verifier?: Verifier
   readonly spKeys?: KeyPair
   readonly idp?: { readonly entityId: string; readonly keys: KeyPair }
 }
@@ -132,6 +134,7 @@ export async function startHouse({
     keys: otherKeys ? { current: spKeys, other: otherKeys } : { current: spKeys },
     secretKey: 'a key for tests that is long enough',
     clock: () => clock.now,
+    ...(fixed.verifier ? { verifier: fixed.verifier } : {}),
     log: pino({ level: 'trace' }, { write: (line: string) => log.push(line) }),
   })
 
