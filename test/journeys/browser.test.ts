@@ -2,31 +2,27 @@
 // test/.output/ for people to look at.
 
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import { type BrowserContext, chromium } from 'playwright-core'
 import { portsOf } from '../../src/app/assemble.ts'
 import { type Demo, startDemo } from '../../src/app/demo/demo.ts'
 import { deprovision } from '../../src/flows/deprovision.ts'
 import { findUser } from '../../src/store/console-reads.ts'
 import { openDatabase } from '../../src/store/db.ts'
+import { startBrowser, type TestBrowser } from '../support/browser.ts'
 import { OPERATOR } from '../support/house.ts'
-import { missing, pathOf } from '../support/peers.ts'
+import { missing } from '../support/peers.ts'
 import { freePort } from '../support/ports.ts'
-
-const output = fileURLToPath(new URL('../.output/', import.meta.url))
 
 describe('Chromium', { skip: missing('chromium') }, () => {
   let demo: Demo
-  let browser: BrowserContext
+  let browser: TestBrowser
   let folder: string
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'gatehouse-browser-'))
-    mkdirSync(output, { recursive: true })
     const ports = [await freePort(), await freePort(), await freePort()].map(String)
     demo = await startDemo({
       PORT: ports[0],
@@ -34,19 +30,7 @@ describe('Chromium', { skip: missing('chromium') }, () => {
       GATEHOUSE_DEMO_APP_PORT: ports[2],
       GATEHOUSE_DATA_DIR: join(folder, 'data'),
     })
-    browser = await chromium.launchPersistentContext(join(folder, 'profile'), {
-      executablePath: pathOf('chromium'),
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        '--no-first-run',
-      ],
-      viewport: { width: 1000, height: 760 },
-    })
+    browser = await startBrowser()
   })
   after(async () => {
     await browser?.close()
@@ -55,38 +39,38 @@ describe('Chromium', { skip: missing('chromium') }, () => {
   })
 
   it('walks the round trip, from the app to the app', async () => {
-    const page = await browser.newPage()
+    const page = await browser.context.newPage()
     const errors: string[] = []
     page.on('console', (message) => message.type() === 'error' && errors.push(message.text()))
 
     await page.goto(`${demo.app}/orders?open=1`)
     await page.getByText('Who are you today?').waitFor()
-    await page.screenshot({ path: join(output, '1-identity-provider.png') })
+    await page.screenshot({ path: browser.screenshot('1-identity-provider') })
     // By keyboard: the first button is Ada's, the second Grace's.
     await page.getByRole('button', { name: /Grace Hopper/ }).focus()
     await page.keyboard.press('Enter')
     await page.locator('#user').waitFor()
     assert.equal(page.url(), `${demo.app}/orders?open=1`)
     assert.equal(await page.locator('#user').textContent(), 'Grace Hopper')
-    await page.screenshot({ path: join(output, '2-legacy-app.png') })
+    await page.screenshot({ path: browser.screenshot('2-legacy-app') })
 
     await page.goto(`${demo.gatehouse}/me`)
     assert.equal(await page.getByRole('row', { name: /^Department Engineering/ }).count(), 1)
-    await page.screenshot({ path: join(output, '3-me.png'), fullPage: true })
+    await page.screenshot({ path: browser.screenshot('3-me'), fullPage: true })
     await page.setViewportSize({ width: 360, height: 740 })
     const wider = await page.evaluate('document.documentElement.scrollWidth - window.innerWidth')
     assert.equal(wider, 0, 'nothing sticks out on a phone')
-    await page.screenshot({ path: join(output, '4-me-on-a-phone.png') })
+    await page.screenshot({ path: browser.screenshot('4-me-on-a-phone') })
     await page.setViewportSize({ width: 1000, height: 760 })
 
-    const cookies = await browser.cookies([demo.gatehouse, demo.app])
+    const cookies = await browser.context.cookies([demo.gatehouse, demo.app])
     for (const cookie of cookies) assert.ok(cookie.httpOnly, cookie.name)
     assert.deepEqual(errors, [], 'no script, style or picture was refused')
     await page.close()
   })
 
   it('sees a changed attribute at the next sign-in', async () => {
-    const page = await browser.newPage()
+    const page = await browser.context.newPage()
     await page.goto(`${demo.identityProvider}/people/demo-1002`)
     await page.getByLabel('Department').fill('Navy')
     await page.getByRole('button', { name: 'Save' }).click()
@@ -102,21 +86,21 @@ describe('Chromium', { skip: missing('chromium') }, () => {
     assert.ok(user)
     await deprovision(portsOf(db), { user: user.id, reason: 'left', actor: OPERATOR, now: new Date() })
     await db.close()
-    const page = await browser.newPage()
+    const page = await browser.context.newPage()
     await page.goto(demo.app)
     await page.getByRole('button', { name: /Grace Hopper/ }).click()
     await page.getByRole('heading', { name: 'Your access has ended' }).waitFor()
     assert.match((await page.locator('.reference').textContent()) ?? '', /^[0-9A-Z]{4}-[0-9A-Z]{4}$/)
-    await page.screenshot({ path: join(output, '5-refused.png') })
+    await page.screenshot({ path: browser.screenshot('5-refused') })
     await page.close()
   })
 
   it('signs out', async () => {
-    const page = await browser.newPage()
+    const page = await browser.context.newPage()
     await page.goto(demo.app)
     await page.getByRole('button', { name: /Ada Lovelace/ }).click()
     await page.getByRole('link', { name: 'Sign out' }).click()
-    await page.screenshot({ path: join(output, '6-sign-out.png') })
+    await page.screenshot({ path: browser.screenshot('6-sign-out') })
     await page.getByRole('button', { name: 'Sign out' }).click()
     await page.getByRole('heading', { name: 'You are signed out' }).waitFor()
     await page.goto(demo.app)
