@@ -3,8 +3,10 @@
 import { X509Certificate } from 'node:crypto'
 import { connect } from 'node:net'
 import type { Command } from 'commander'
-import type { Policy } from '../../domain/policy.ts'
+import type { IdentityProvider, Policy } from '../../domain/policy.ts'
+import type { MetadataState } from '../../flows/ports.ts'
 import { type Db, openDatabase } from '../../store/db.ts'
+import { metadataStateOf } from '../../store/metadata-states.ts'
 import { migrateDown, migrateUp, pendingMigrations } from '../../store/migrations.ts'
 import { policyReader } from '../../store/policies.ts'
 import { assemble } from '../assemble.ts'
@@ -102,7 +104,7 @@ async function examine(): Promise<readonly Finding[]> {
   const db = openDatabase(config.database)
   try {
     findings.push(await attempt('database', () => schemaState(db)))
-    if (findings.at(-1)?.ok) findings.push(...(await examinePolicy(await policyReader(db).inForce())))
+    if (findings.at(-1)?.ok) findings.push(...(await examinePolicy(db, await policyReader(db).inForce())))
   } finally {
     await db.close()
   }
@@ -115,21 +117,36 @@ async function schemaState(db: Db): Promise<string> {
   return `${db.dialect} answers and is at the newest schema`
 }
 
-async function examinePolicy({ connections, apps }: Policy): Promise<readonly Finding[]> {
+async function examinePolicy(db: Db, { connections, drafts, apps }: Policy): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   if (!connections.size)
     findings.push({ check: 'connections', ok: false, says: 'there is none, so nobody can sign in; «gatehouse apply -f FILE» makes one' })
-  for (const { name, idp } of connections.values()) {
+  for (const { name } of drafts.values()) {
+    findings.push({ check: `connection ${name}`, ok: true, says: 'a draft; nobody can sign in until it has metadata' })
+  }
+  for (const { id, name, idp, metadata } of connections.values()) {
     const certificates = idp.certificates.map((base64) => new X509Certificate(Buffer.from(base64, 'base64')))
     const best = certificates.sort((a, b) => b.validToDate.getTime() - a.validToDate.getTime())[0]
     findings.push(
       await attempt(`connection ${name}`, async () => `${idp.entityId}, signing certificate ${best ? validity(best) : 'missing'}`),
     )
+    if (metadata && 'url' in metadata)
+      findings.push(await attempt(`metadata of ${name}`, async () => metadataState(idp, await metadataStateOf(db, id))))
   }
   if (!apps.length) findings.push({ check: 'apps', ok: false, says: 'there is none to protect; «gatehouse apply -f FILE» makes one' })
   for (const { name, host, upstream } of apps)
     findings.push(await attempt(`app ${name}`, async () => `${host} -> ${await reach(upstream)}`))
   return findings
+}
+
+function metadataState({ validUntil }: IdentityProvider, state: MetadataState | undefined): string {
+  const reasons = state?.details?.reasons
+  const why = Array.isArray(reasons) ? reasons.join('; ') : ''
+  if (state?.outcome === 'failed' || state?.outcome === 'held') {
+    throw new Error(`${state.outcome} at ${state.checkedAt?.toISOString()}: ${why}; what was in force before still is`)
+  }
+  if (validUntil && new Date(validUntil).getTime() < Date.now()) throw new Error(`was valid until ${validUntil} only`)
+  return state?.checkedAt ? `looked at ${state.checkedAt.toISOString()}: ${state.outcome}` : 'not looked at again yet'
 }
 
 async function attempt(check: string, look: () => Promise<string>): Promise<Finding> {
