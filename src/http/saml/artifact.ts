@@ -8,7 +8,8 @@ import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import { issuerFault, readId, readStatus, readText } from './message.ts'
 import { PROTOCOL, SOAP, STATUS } from './names.ts'
 import { signatureFault, signatureOf, type Trust, verifySignature } from './signature.ts'
-import { attributeOf, childrenNamed, elementsOf, isNamed, quote, standalone } from './xml.ts'
+import { attributeOf, childrenNamed, elementsOf, isNamed, quote } from './xml.ts'
+import { standalone } from './xml-writing.ts'
 
 const ARTIFACT_BYTES = 44
 const TYPE_CODE = 4

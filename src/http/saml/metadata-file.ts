@@ -13,7 +13,6 @@ import {
   attributeOf,
   childrenNamed,
   METADATA_LIMITS,
-  writeXml,
   type XmlElement,
   XmlFault,
   type XmlHandler,
@@ -21,6 +20,7 @@ import {
   type XmlTag,
   XmlTreeBuilder,
 } from './xml.ts'
+import { writeXml } from './xml-writing.ts'
 
 export interface MetadataDemands {
   /** Whom to pick; needed where a file holds several identity providers. */

@@ -9,7 +9,7 @@ import type { NameQualifiers } from '../../domain/assertion.ts'
 import type { NameId } from '../../domain/model.ts'
 import type { RequestSettings } from '../../domain/policy.ts'
 import { ASSERTION, DSIG, ENVELOPED, EXCLUSIVE_C14N, HTTP_ARTIFACT, HTTP_POST, PROTOCOL, STATUS, XENC } from './names.ts'
-import { escapeXml } from './xml.ts'
+import { escapeXml } from './xml-writing.ts'
 
 const RSA_SHA256 = 'http://www.w3.org/2001/04/xmldsig-more#rsa-sha256'
 

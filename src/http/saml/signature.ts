@@ -4,8 +4,9 @@
 
 import { createHash, type KeyObject, verify as verifyBytes, X509Certificate } from 'node:crypto'
 import { SignedXml } from 'xml-crypto'
-import { type Refusal, refuse } from '../../domain/refusals.ts'
+import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import { canonical, inclusivePrefixes } from './canonical.ts'
+import { type Message, readId, readText } from './message.ts'
 import {
   type Algorithms,
   type Allowances,
@@ -17,7 +18,8 @@ import {
   signatureMethods,
   smallestRsaBits,
 } from './names.ts'
-import { attributeOf, childrenNamed, elementsOf, isNamed, quote, standalone, textOf, type XmlElement } from './xml.ts'
+import { attributeOf, childrenNamed, elementsOf, isNamed, quote, textOf, type XmlElement } from './xml.ts'
+import { standalone } from './xml-writing.ts'
 
 /** Whose signatures count: keys come from the connection's certificates and from nowhere else. */
 export interface Trust {
@@ -142,6 +144,18 @@ export function verifySignature(text: string, element: XmlElement, trust: Trust)
     expected: `a signature by ${trust.certificates.map(fingerprintOf).join(', ')}`,
     came: 'a signature by another key',
   })
+}
+
+/** The element as its signature covers it: the signed bytes, read once more. */
+export function readSigned({ text, root }: Message, trust: Trust): { root: XmlElement; fingerprint: string } | Refusal {
+  if (!readId(root)) return refuse('signature.invalid', 'the signed element has no ID that is an xs:ID')
+  const signed = verifySignature(text, root, trust)
+  if (isRefusal(signed)) return signed
+  const again = readText(signed.xml)
+  if (isRefusal(again)) return again
+  // Canonicalisation changes neither name nor ID; if it did, what was read is not what was signed.
+  const same = isNamed(again.root, root.namespace, root.local) && readId(again.root) === readId(root)
+  return same ? { root: again.root, fingerprint: signed.fingerprint } : refuse('signature.invalid', 'the signed bytes are another element')
 }
 
 /** The library's own judgement, on the element alone and with its namespaces, so that it can meet nothing else. */

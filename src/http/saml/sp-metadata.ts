@@ -6,7 +6,7 @@ import type { DraftConnection, ServiceSpec } from '../../domain/policy.ts'
 import { OFFERED_CONTENT, OFFERED_KEY_TRANSPORT } from './encryption.ts'
 import { DSIG, HTTP_ARTIFACT, HTTP_POST, HTTP_REDIRECT, METADATA, PROTOCOL } from './names.ts'
 import { type SigningKey, signMessage } from './outgoing.ts'
-import { escapeXml } from './xml.ts'
+import { escapeXml } from './xml-writing.ts'
 
 export interface SpMetadata {
   readonly connection: DraftConnection

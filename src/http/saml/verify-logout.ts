@@ -19,10 +19,9 @@ import {
   readId,
   readMessage,
   readStatus,
-  readText,
 } from './message.ts'
 import { algorithm, PROTOCOL, STATUS, signatureMethods } from './names.ts'
-import { keyFault, signatureFault, signatureOf, type Trust, verifySignature } from './signature.ts'
+import { keyFault, readSigned, signatureFault, signatureOf, type Trust } from './signature.ts'
 import { readName } from './signed-assertion.ts'
 import { attributeOf, childrenNamed, descendants, isNamed, quote, textOf, type XmlElement } from './xml.ts'
 
@@ -163,19 +162,15 @@ function byForm(form: Readonly<Record<string, unknown>>, expected: LogoutExpecta
 }
 
 /** The one signature is the message's own; what is read from now on are the bytes that it covers. */
-export function signedMessage({ text, root }: Message, trust: Trust): { root: XmlElement; fingerprint: string } | Refusal {
+function signedMessage(message: Message, trust: Trust): { root: XmlElement; fingerprint: string } | Refusal {
+  const { root } = message
   const signatures = [...descendants(root)].filter(({ local }) => /^signature$/i.test(local))
   const signature = signatureOf(root)
   if (!signature) return refuse('logout.signature', 'the message is not signed')
   if (signatures.length !== 1 || !readId(root)) return refuse('logout.signature', 'not exactly one signature, of the message itself')
   const fault = signatureFault(signature, root, trust.allow)
   if (fault) return fault
-  const signed = verifySignature(text, root, trust)
-  if (isRefusal(signed)) return signed
-  const again = readText(signed.xml)
-  if (isRefusal(again)) return again
-  const same = isNamed(again.root, root.namespace, root.local) && readId(again.root) === readId(root)
-  return same ? { root: again.root, fingerprint: signed.fingerprint } : refuse('logout.signature', 'the signed bytes are another element')
+  return readSigned(message, trust)
 }
 
 /** @param root from verified bytes */

@@ -12,7 +12,7 @@ import { type Step, Trace } from '../../domain/steps.ts'
 import { decrypt } from './encryption.ts'
 import { decodeField, issuerFault, type Message, readId, readMessage, readText, statusFault } from './message.ts'
 import { ASSERTION, DSIG, PROTOCOL } from './names.ts'
-import { signatureFault, signatureOf, type Trust, verifySignature } from './signature.ts'
+import { readSigned, signatureFault, signatureOf, type Trust } from './signature.ts'
 import { readSignedAssertion } from './signed-assertion.ts'
 import { attributeOf, childrenNamed, descendants, isNamed, quote, type XmlElement } from './xml.ts'
 
@@ -71,9 +71,9 @@ function verify(message: Message, expected: ResponseExpectations, trace: Trace):
 
   let root = message.root
   if (responseSigned) {
-    const signed = trace.note('response-signature', signedRoot(message, expected), ({ fingerprint }) => `signed with ${fingerprint}`)
+    const signed = trace.note('response-signature', readSigned(message, expected), ({ fingerprint }) => `signed with ${fingerprint}`)
     if (isRefusal(signed)) return signed
-    root = signed.message.root
+    root = signed.root
     // What was checked before the signature is checked once more on what it covers.
     const again = checkEnvelope(root, expected, new Trace())
     if (isRefusal(again)) return again
@@ -87,9 +87,9 @@ function verify(message: Message, expected: ResponseExpectations, trace: Trace):
   const assertionSigned = signatureOf(holder.root) !== undefined
   let assertion: XmlElement
   if (assertionSigned) {
-    const signed = trace.note('assertion-signature', signedRoot(holder, expected), ({ fingerprint }) => `signed with ${fingerprint}`)
+    const signed = trace.note('assertion-signature', readSigned(holder, expected), ({ fingerprint }) => `signed with ${fingerprint}`)
     if (isRefusal(signed)) return signed
-    assertion = signed.message.root
+    assertion = signed.root
   } else {
     const inSigned = encrypted ? holder.root : childrenNamed(root, ASSERTION, 'Assertion')[0]
     if (!responseSigned || !inSigned) {
@@ -186,18 +186,6 @@ function misplacedSignature(signatures: readonly XmlElement[], places: readonly 
     used.add(place)
   }
   return undefined
-}
-
-/** The element as its signature covers it, read once more. */
-function signedRoot({ text, root }: Message, trust: Trust): { message: Message; fingerprint: string } | Refusal {
-  if (!readId(root)) return refuse('signature.invalid', 'the signed element has no ID that is an xs:ID')
-  const signed = verifySignature(text, root, trust)
-  if (isRefusal(signed)) return signed
-  const message = readText(signed.xml)
-  if (isRefusal(message)) return message
-  // Canonicalisation changes neither name nor ID; if it did, what was read is not what was signed.
-  const same = isNamed(message.root, root.namespace, root.local) && readId(message.root) === readId(root)
-  return same ? { message, fingerprint: signed.fingerprint } : refuse('signature.invalid', 'the signed bytes are another element')
 }
 
 /** The assertion within, by the same rules as one in the clear. */

@@ -5,7 +5,8 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { SignedXml } from 'xml-crypto'
 import { canonical } from '../../../src/http/saml/canonical.ts'
-import { METADATA_LIMITS, readXml, standalone, writeXml, type XmlElement } from '../../../src/http/saml/xml.ts'
+import { METADATA_LIMITS, readXml, type XmlElement } from '../../../src/http/saml/xml.ts'
+import { standalone, writeXml } from '../../../src/http/saml/xml-writing.ts'
 
 const read = (xml: string) => readXml(xml, METADATA_LIMITS)
 
