@@ -1,10 +1,12 @@
 // Puts the house together: configuration and database in, doors out. The only place where flows meet the store.
 
 import pino, { type Logger } from 'pino'
+import type { SourceId } from '../domain/ids.ts'
+import type { Connection } from '../domain/policy.ts'
 import { acceptAssertion } from '../flows/accept-assertion.ts'
 import { acceptLogoutRequest, acceptLogoutResponse } from '../flows/accept-logout.ts'
 import { enterApp, issueTicket } from '../flows/enter-app.ts'
-import { type Refreshed, refreshDueMetadata, rescueMetadata } from '../flows/refresh-metadata.ts'
+import { type Refreshed, refreshIfDue, rescueMetadata } from '../flows/refresh-metadata.ts'
 import { refuseSignIn } from '../flows/refuse-sign-in.ts'
 import { startLogout } from '../flows/start-logout.ts'
 import { startSignIn } from '../flows/start-sign-in.ts'
@@ -93,6 +95,9 @@ export function assemble({
   const ask = outbound(config.internalHosts)
   const reader = metadataReader({ folder: '.', outbound: ask, allow: config.allow, clock })
   const refreshing = { ...ports, metadata: reader }
+  // Somebody is waiting for this one.
+  const impatient = metadataReader({ folder: '.', outbound: ask, allow: config.allow, clock, patienceMs: RESCUE_PATIENCE_MS })
+  const rescuing = { ...ports, metadata: impatient }
   const common = {
     baseUrl,
     clock,
@@ -121,7 +126,7 @@ export function assemble({
     refuse: (attempt) => refuseSignIn(ports, attempt),
     clockSkewSeconds: config.clockSkewSeconds,
     takePassive: (request) => takePassive(ports, request),
-    rescue: (connection, now) => rescueMetadata(refreshing, { connection, now }),
+    rescue: oneAtATime((connection, now) => rescueMetadata(rescuing, { connection, now })),
     resolveArtifact: (artifact, connection, now) => common.serviceProvider.resolveArtifact(artifact, connection, { id: newId(), now }),
     startLogout: (session) => startLogout(ports, session),
     newId,
@@ -141,13 +146,18 @@ export function assemble({
     sweep: () => sweepExpired(ports, { now: clock(), keepSignInsDays: config.keepSignInsDays }),
     refreshMetadata: async () => {
       const { connections } = await policies.inForce()
-      const refreshed = await refreshDueMetadata(refreshing, { connections: connections.values(), now: clock() })
-      for (const { connection, outcome, reasons, addedKeys, removedKeys, endpoints } of refreshed) {
+      const looked: Refreshed[] = []
+      // One after the other: federations' files are large, and nobody waits for this.
+      for (const connection of connections.values()) {
+        const refreshed = await refreshIfDue(refreshing, { connection, now: clock() })
+        if (refreshed) looked.push(refreshed)
+      }
+      for (const { connection, outcome, reasons, addedKeys, removedKeys, endpoints } of looked) {
         const about = { connection, outcome, reasons, addedKeys, removedKeys, endpoints }
         if (outcome === 'failed' || outcome === 'held') log.warn(about, 'metadata was looked at again and is not in force')
         else log.info(about, 'metadata was looked at again')
       }
-      return refreshed
+      return looked
     },
     close: () => verifier.close(),
     log,
@@ -157,6 +167,20 @@ export function assemble({
 /** SAML core 2.0, section 1.3.4: an ID is an xs:NCName, hence the underscore. */
 function newId(): string {
   return `_${mint.secret()}`
+}
+
+const RESCUE_PATIENCE_MS = 10_000
+
+/** Whoever comes while a connection's metadata is being fetched waits for that, instead of being refused. */
+function oneAtATime(rescue: (connection: Connection, now: Date) => Promise<boolean>): typeof rescue {
+  const underWay = new Map<SourceId, Promise<boolean>>()
+  return (connection, now) => {
+    const already = underWay.get(connection.id)
+    if (already) return already
+    const started = rescue(connection, now).finally(() => underWay.delete(connection.id))
+    underWay.set(connection.id, started)
+    return started
+  }
 }
 
 const LARGEST_SOAP = 512 * 1024

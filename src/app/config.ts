@@ -23,7 +23,7 @@ export interface Config {
   readonly metadataDays: number
   /** Hosts at which an identity provider may be although their addresses are internal. */
   readonly internalHosts: readonly string[]
-  readonly allow: { readonly sha1: boolean; readonly smallRsa: boolean; readonly cbc: boolean }
+  readonly allow: { readonly sha1: boolean; readonly smallRsa: boolean; readonly cbc: boolean; readonly http: boolean }
   readonly sessionHours: number
   readonly clockSkewSeconds: number
   readonly keepSignInsDays: number
@@ -148,6 +148,7 @@ export function readConfig(environment: Environment): Config {
       sha1: env.INSECURE_ALLOW_SHA1 === 'true',
       smallRsa: env.INSECURE_ALLOW_SMALL_RSA === 'true',
       cbc: env.INSECURE_ALLOW_AES_CBC === 'true',
+      http: env.INSECURE_ALLOW_HTTP === 'true',
     },
     sessionHours: env.GATEHOUSE_SESSION_HOURS,
     clockSkewSeconds: env.GATEHOUSE_CLOCK_SKEW_SECONDS,

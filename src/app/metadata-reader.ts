@@ -19,14 +19,16 @@ export interface MetadataReaderParts {
   readonly outbound: Outbound
   readonly allow: Allowances
   readonly clock: () => Date
+  /** How long a fetch may take. */
+  readonly patienceMs?: number
 }
 
-export function metadataReader({ folder, outbound, allow, clock }: MetadataReaderParts): MetadataReader {
+export function metadataReader({ folder, outbound, allow, clock, patienceMs = PATIENCE_MS }: MetadataReaderParts): MetadataReader {
   const pieces = (where: MetadataSpec): AsyncIterable<Uint8Array> | Iterable<Uint8Array> => {
     if ('xml' in where) return [Buffer.from(where.xml)]
     if ('file' in where) return createReadStream(resolve(folder, where.file))
     const headers = { accept: 'application/samlmetadata+xml, application/xml;q=0.9, text/xml;q=0.8' }
-    return outbound({ url: where.url, headers, largestBytes: LARGEST, patienceMs: PATIENCE_MS })
+    return outbound({ url: where.url, headers, largestBytes: LARGEST, patienceMs })
   }
   return {
     async read(where) {

@@ -34,21 +34,21 @@ for (const [network, bits] of [
   ['240.0.0.0', 4],
 ] as const) {
   internal.addSubnet(network, bits, 'ipv4')
-  // The same, written as IPv6: mapped, and by NAT64.
+  // The same, written as IPv6.
   internal.addSubnet(`::ffff:${network}`, 96 + bits, 'ipv6')
-  internal.addSubnet(`64:ff9b::${network}`, 96 + bits, 'ipv6')
 }
-for (const [network, bits] of [
-  ['::', 127],
-  ['fc00::', 7],
-  ['fe80::', 10],
-  ['ff00::', 8],
-] as const) {
-  internal.addSubnet(network, bits, 'ipv6')
-}
+/** IPv6 that leads somewhere: global unicast, and IPv4 written as IPv6 (judged as IPv4 above). */
+const global = new BlockList()
+global.addSubnet('2000::', 3, 'ipv6')
+global.addSubnet('::ffff:0.0.0.0', 96, 'ipv6')
+// Within it, what carries an IPv4 address of anybody's choice (Teredo, 6to4), and documentation.
+internal.addSubnet('2001::', 32, 'ipv6')
+internal.addSubnet('2001:db8::', 32, 'ipv6')
+internal.addSubnet('2002::', 16, 'ipv6')
 
 export function isInternal(address: string): boolean {
-  return internal.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+  if (isIP(address) !== 6) return internal.check(address, 'ipv4')
+  return internal.check(address, 'ipv6') || !global.check(address, 'ipv6')
 }
 
 /** @param internalHosts host names that may be internal, as the operator says */
@@ -75,7 +75,9 @@ async function* ask(
   const host = target.hostname.replace(/^\[|\]$/g, '')
   // An address that is written as one is not looked up.
   if (isIP(host) && isInternal(host) && !internalHosts.includes(host)) throw internalFault(url, host)
-  const answer = await send(target, { method, headers, body, lookup, patienceMs })
+  const signal = AbortSignal.timeout(patienceMs)
+  const slow = (error: unknown) => (signal.aborted ? new Error(`${target.origin} did not answer within ${patienceMs / 1000} s`) : error)
+  const answer = await send(target, { method, headers, body, lookup, signal }).catch((error) => Promise.reject(slow(error)))
   const { statusCode = 0 } = answer
   if (statusCode < 200 || statusCode > 299) {
     answer.destroy()
@@ -84,10 +86,14 @@ async function* ask(
     )
   }
   let size = 0
-  for await (const part of answer as AsyncIterable<Buffer>) {
-    size += part.length
-    if (size > largestBytes) throw new Error(`${url} is larger than ${largestBytes} bytes`)
-    yield part
+  try {
+    for await (const part of answer as AsyncIterable<Buffer>) {
+      size += part.length
+      if (size > largestBytes) throw new Error(`${url} is larger than ${largestBytes} bytes`)
+      yield part
+    }
+  } catch (error) {
+    throw slow(error)
   }
 }
 
@@ -96,16 +102,15 @@ interface Sending {
   readonly headers: Readonly<Record<string, string>>
   readonly body: string | undefined
   readonly lookup: LookupFunction
-  readonly patienceMs: number
+  readonly signal: AbortSignal
 }
 
-function send(target: URL, { method, headers, body, lookup, patienceMs }: Sending): Promise<http.IncomingMessage> {
+function send(target: URL, { method, headers, body, lookup, signal }: Sending): Promise<http.IncomingMessage> {
   const { request } = target.protocol === 'https:' ? https : http
   const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
   return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(patienceMs)
     const sent = request(target, { method, headers: { ...headers, ...length }, lookup, agent: false, signal }, resolve)
-    sent.on('error', (error) => reject(signal.aborted ? new Error(`${target.origin} did not answer within ${patienceMs / 1000} s`) : error))
+    sent.on('error', reject)
     sent.end(body)
   })
 }

@@ -176,19 +176,27 @@ async function takeRequest(
     : refuse('request.unknown', `request ${id} is not open at connection ${connection.name}: never made, used, or run out`)
 }
 
+const FRESH_MINUTES = 10
+
 /** A fresh sign-in was asked for, so the person must have signed in there after that (SAML core 2.0, section 3.4.1). */
-function staleSignIn({ assertion, connection, clockSkewSeconds }: Arrival, request: SignInRequest | undefined): Refusal | undefined {
-  if (!connection.requests.forceAuthn || !request) return undefined
-  const earliest = request.createdAt.getTime() - clockSkewSeconds * 1000
-  if (assertion.authnInstant.getTime() >= earliest) return undefined
-  const [expected, came] = [`after ${request.createdAt.toISOString()}`, assertion.authnInstant.toISOString()]
+function staleSignIn({ assertion, connection, clockSkewSeconds, now }: Arrival, request: SignInRequest | undefined): Refusal | undefined {
+  if (!connection.requests.forceAuthn) return undefined
+  // Where the identity provider began, there is no moment of asking.
+  const since = request?.createdAt ?? new Date(now.getTime() - FRESH_MINUTES * 60_000)
+  if (assertion.authnInstant.getTime() >= since.getTime() - clockSkewSeconds * 1000) return undefined
+  const [expected, came] = [`after ${since.toISOString()}`, assertion.authnInstant.toISOString()]
   return refuse('assertion.authn-instant', `a fresh sign-in was asked for, and the person signed in at ${came}`, { expected, came })
 }
 
-/** Ends when ours would, or earlier where the identity provider says so. */
-function newSession(mint: Mint, { assertion, connection, sessionHours, now }: Arrival, user: UserId, signIn: SignInId): Session {
+/** Ends when ours would, or earlier where the identity provider says so; with the skew that was granted in accepting it. */
+function newSession(
+  mint: Mint,
+  { assertion, connection, sessionHours, clockSkewSeconds, now }: Arrival,
+  user: UserId,
+  signIn: SignInId,
+): Session {
   const ours = now.getTime() + sessionHours * 3_600_000
-  const theirs = assertion.sessionNotOnOrAfter?.getTime() ?? Number.POSITIVE_INFINITY
+  const theirs = (assertion.sessionNotOnOrAfter?.getTime() ?? Number.POSITIVE_INFINITY) + clockSkewSeconds * 1000
   return {
     id: mint.id('ses', now),
     user,

@@ -2,6 +2,7 @@
 // an outage. New keys and addresses take effect as a new version of the connection; what failed, is unsigned although a
 // signature is demanded, has another entityID or less than before leaves what works in force, and is told.
 
+import { isDeepStrictEqual } from 'node:util'
 import type { Actor } from '../domain/events.ts'
 import { compareMetadata, type MetadataChange, nextLook, nextTry, RESCUE_EVERY_MS } from '../domain/metadata-change.ts'
 import type { Connection, IdentityProvider, PolicyDocument } from '../domain/policy.ts'
@@ -20,7 +21,7 @@ export type RefreshPorts = Transactions & {
 export interface RefreshAsk {
   readonly connection: Connection
   readonly actor: Actor
-  /** An administrator has seen what is held and wants it. */
+  /** An administrator wants what is there now, even if it would be held. */
   readonly accept?: boolean
   readonly now: Date
 }
@@ -47,18 +48,32 @@ export async function refreshMetadata(ports: RefreshPorts, ask: RefreshAsk): Pro
     const state = await ports.metadataStates.find(tx, connection.id)
     if (typeof found === 'string') return failed(ports, tx, ask, state, found)
     const inForce = (await ports.documents.takeAll(tx)).find(({ source }) => source === connection.id)?.document
-    if (inForce?.kind !== 'connection' || !inForce.idp) return failed(ports, tx, ask, state, 'the connection has been changed meanwhile')
+    // What was read is of the address, the pinned certificate and the entity that were in force before it was fetched.
+    if (inForce?.kind !== 'connection' || !inForce.idp || !isDeepStrictEqual(inForce.spec.metadata, metadata)) {
+      return failed(ports, tx, ask, state, 'the connection has been changed meanwhile')
+    }
+    const { binding } = inForce.spec.requests ?? { binding: 'auto' }
+    if (binding !== 'auto' && !found.idp.singleSignOn[binding]) {
+      return failed(ports, tx, ask, state, `it has no single sign-on over ${binding}, which the connection asks by`)
+    }
     const change = compareMetadata({ idp: inForce.idp, entities: state?.entities }, found)
     const outcome = !change.moved && !change.held.length ? 'unchanged' : change.held.length && !ask.accept ? 'held' : 'applied'
     const told = tell(ports, connection.name, outcome, change, found.idp, outcome === 'held' ? inForce.idp : found.idp, now)
-    const details = { reasons: told.reasons, addedKeys: told.addedKeys, removedKeys: told.removedKeys, endpoints: told.endpoints }
+    const { validUntil } = found.idp
+    const details = {
+      ...(validUntil ? { validUntil } : {}),
+      reasons: told.reasons,
+      addedKeys: told.addedKeys,
+      removedKeys: told.removedKeys,
+      endpoints: told.endpoints,
+    }
     if (outcome === 'applied') {
       const document: PolicyDocument = { ...inForce, idp: found.idp }
       await ports.documents.put(tx, document, { actor: ask.actor, now, source: connection.id })
       await ports.audit.write(tx, [{ kind: 'metadata.applied', at: now, actor: ask.actor, source: connection.id, details }])
     }
     // Held for the same reasons as an hour ago is no news.
-    const news = JSON.stringify(state?.details) !== JSON.stringify(details)
+    const news = state?.outcome !== 'held' || !isDeepStrictEqual(state.details?.reasons, details.reasons)
     if (outcome === 'held' && news) {
       await ports.audit.write(tx, [{ kind: 'metadata.held', at: now, actor: ask.actor, source: connection.id, details }])
     }
@@ -123,26 +138,20 @@ const RESCUE: Actor = { kind: 'system', name: 'metadata, after a signature by an
 /** While one node looks, the others leave it alone for this long. */
 const LEASE_MS = 5 * 60_000
 
-/** Looks at all whose time has come, one after the other; each on one node only. */
-export async function refreshDueMetadata(
+/** Looks if its time has come, on one node only. Undefined: not yet, or another node does. */
+export async function refreshIfDue(
   ports: RefreshPorts,
-  { connections, now }: { connections: Iterable<Connection>; now: Date },
-): Promise<readonly Refreshed[]> {
-  const done: Refreshed[] = []
-  for (const connection of connections) {
-    if (!connection.metadata || !('url' in connection.metadata)) continue
-    const until = new Date(now.getTime() + LEASE_MS)
-    const first = nextLook(connection.idp, now)
-    const due = await ports.inTransaction(async (tx) => {
-      if (await ports.metadataStates.find(tx, connection.id)) return ports.metadataStates.claimDue(tx, connection.id, now, until)
-      // It was read when it was applied, a moment ago.
-      await ports.metadataStates.keep(tx, connection.id, { nextAt: first })
-      return false
-    })
-    const refreshed = due ? await refreshMetadata(ports, { connection, actor: SCHEDULE, now }) : undefined
-    if (refreshed) done.push(refreshed)
-  }
-  return done
+  { connection, now }: { connection: Connection; now: Date },
+): Promise<Refreshed | undefined> {
+  if (!connection.metadata || !('url' in connection.metadata)) return undefined
+  const until = new Date(now.getTime() + LEASE_MS)
+  const due = await ports.inTransaction(async (tx) => {
+    if (await ports.metadataStates.find(tx, connection.id)) return ports.metadataStates.claimDue(tx, connection.id, now, until)
+    // It was read when it was applied, by an earlier release.
+    await ports.metadataStates.keep(tx, connection.id, { nextAt: nextLook(connection.idp, now) })
+    return false
+  })
+  return due ? refreshMetadata(ports, { connection, actor: SCHEDULE, now }) : undefined
 }
 
 /** A signature verified under none of the known keys: there may be a new one. Looks once in a while, however often that happens. */

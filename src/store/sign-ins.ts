@@ -19,6 +19,7 @@ interface RequestRow {
 }
 
 const LONGEST_DETAIL = 2_000
+const REQUEST_MS = 15 * 60_000
 
 export const requests: SignInRequests = {
   async keep(tx, request) {
@@ -47,7 +48,8 @@ export const requests: SignInRequests = {
         ...(row.entry_hash ? { entryHash: row.entry_hash } : {}),
         ...(row.replaces_session ? { replaces: row.replaces_session } : {}),
         passive: Boolean(row.passive),
-        createdAt: toDate(row.created_at),
+        // An earlier release kept only when it runs out.
+        createdAt: row.created_at ? toDate(row.created_at) : new Date(toDate(row.expires_at).getTime() - REQUEST_MS),
         expiresAt: toDate(row.expires_at),
       }
     )
@@ -85,12 +87,17 @@ export const assertions: Assertions = {
 
 const LONGEST_FACT = 600
 
+/** PostgreSQL keeps neither half of a surrogate pair nor U+0000. */
+function cut(text: string, longest: number): string {
+  return text.slice(0, longest).toWellFormed().replaceAll('\u0000', '\ufffd')
+}
+
 function bounded(step: Step): Step {
   const { expected, came } = step
   return {
     ...step,
-    ...(expected === undefined ? {} : { expected: expected.slice(0, LONGEST_FACT) }),
-    ...(came === undefined ? {} : { came: came.slice(0, LONGEST_FACT) }),
+    ...(expected === undefined ? {} : { expected: cut(expected, LONGEST_FACT) }),
+    ...(came === undefined ? {} : { came: cut(came, LONGEST_FACT) }),
   }
 }
 
@@ -106,7 +113,7 @@ export const signIns: SignIns = {
       outcome: signIn.outcome,
       code: signIn.code ?? null,
       // Some of it came from outside, unverified.
-      detail: signIn.detail?.slice(0, LONGEST_DETAIL) ?? null,
+      detail: signIn.detail === undefined ? null : cut(signIn.detail, LONGEST_DETAIL),
       remedy: signIn.remedy ?? null,
       user_id: signIn.user ?? null,
       subject: signIn.subject ?? null,

@@ -64,6 +64,7 @@ export function expectationsOf(one: CorpusCase, allow = one.allow): ResponseExpe
     acs: `${CORPUS_BASE}/saml/${name}/acs`,
     decryptionKeys: [pem('sp.key')],
     authnContexts: [],
+    comparison: 'exact',
     skewSeconds: 60,
     now: CORPUS_NOW,
   }

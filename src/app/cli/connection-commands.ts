@@ -93,7 +93,7 @@ async function show({ config, db }: Workplace, one: Connection | DraftConnection
       ['wants signed requests', theirs.wantsSignedRequests ? 'yes' : 'no'],
       ['demanded signature', one.signed],
       ['metadata from', one.metadata && 'url' in one.metadata ? one.metadata.url : 'the policy file'],
-      ['metadata valid until', theirs.validUntil],
+      ['metadata valid until', String(state?.details?.validUntil ?? theirs.validUntil ?? '') || null],
     ])
   }
   if (state?.checkedAt) {

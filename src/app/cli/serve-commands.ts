@@ -139,7 +139,8 @@ async function examinePolicy(db: Db, { connections, drafts, apps }: Policy): Pro
   return findings
 }
 
-function metadataState({ validUntil }: IdentityProvider, state: MetadataState | undefined): string {
+function metadataState(idp: IdentityProvider, state: MetadataState | undefined): string {
+  const validUntil = String(state?.details?.validUntil ?? idp.validUntil ?? '')
   const reasons = state?.details?.reasons
   const why = Array.isArray(reasons) ? reasons.join('; ') : ''
   if (state?.outcome === 'failed' || state?.outcome === 'held') {

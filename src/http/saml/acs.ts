@@ -33,8 +33,8 @@ export interface AcsDeps extends ReturnDeps {
     browserSecret: string
     now: Date
   }) => Promise<SignInRequest | undefined>
-  /** Looks for new keys, once in a while; true when there are some. */
-  readonly rescue: (connection: Connection, now: Date) => Promise<boolean>
+  /** Looks for new keys, once in a while. */
+  readonly rescue: (connection: Connection, now: Date) => Promise<unknown>
   /** Fetches what is behind an artifact. */
   readonly resolveArtifact: (artifact: string, connection: Connection, now: Date) => Promise<Uint8Array | Refusal>
   readonly log: Logger
@@ -43,7 +43,7 @@ export interface AcsDeps extends ReturnDeps {
 export const busy: Problem = {
   status: 503,
   title: 'Please try again in a moment',
-  sentence: 'Many people are signing in just now. Nothing was changed; go back and send it again.',
+  sentence: 'Too much is arriving just now. Nothing was changed; go back and try it again.',
   code: 'busy',
   retryAfterSeconds: 2,
 }
@@ -115,7 +115,7 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
   if ('refusal' in outcome) {
     const { refusal, reference } = outcome
     deps.log.info({ reference, connection: connection.name, code: refusal.code }, 'sign-in refused')
-    if (refusal.code === 'idp.no-passive' && (await askOpenly(deps, request, response, trusted, verified.claimsRequest))) return
+    if (refusal.code.startsWith('idp.') && (await askOpenly(deps, request, response, trusted, verified.claimsRequest))) return
     return sendProblem(request, response, refusalProblem(refusal, reference, '/sign-in'))
   }
   const { reference, session, secret, request: answered } = outcome
@@ -145,10 +145,12 @@ async function verifyPosted(
   if (isRefusal(message)) return as(refusedAtTheDoor(message, 'SAMLart' in form))
   const before = typeof message === 'string' ? [] : [{ step: 'artifact', passed: true } as const]
   const verified = await deps.serviceProvider.verify(message, connection, now, before)
-  if (!isUnknownKey(verified) || !(await deps.rescue(connection, now))) return as(verified)
+  if (!isUnknownKey(verified)) return as(verified)
+  await deps.rescue(connection, now)
+  // Another node, or somebody a moment ago, may have found the new key.
   const renewed = await deps.policy()
   const again = renewed.connections.get(connection.name)
-  if (!again) return as(verified)
+  if (!again || again.version === connection.version) return as(verified)
   return { ...(await deps.serviceProvider.verify(message, again, now, before)), now: renewed, connection: again }
 }
 
@@ -177,7 +179,7 @@ function isUnknownKey({ outcome, steps }: VerifiedSignIn): boolean {
   return isRefusal(outcome) && outcome.code === 'signature.invalid' && (last === 'response-signature' || last === 'assertion-signature')
 }
 
-/** A first, passive try has failed as it may: the same sign-in once more, openly. */
+/** A first, passive try has failed, in whichever words: the same sign-in once more, openly. */
 async function askOpenly(
   deps: AcsDeps,
   request: Request,

@@ -19,7 +19,7 @@ export class CanonicalWriter implements XmlHandler {
 
   constructor(out: (text: string) => void, inclusive: readonly string[] = []) {
     this.out = out
-    this.inclusive = inclusive
+    this.inclusive = [...new Set(inclusive)]
   }
 
   open({ qname, attributes, scope }: XmlTag): void {

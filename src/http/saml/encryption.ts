@@ -5,7 +5,7 @@
 
 import { constants, createDecipheriv, privateDecrypt, randomBytes } from 'node:crypto'
 import { type Refusal, refuse } from '../../domain/refusals.ts'
-import { DSIG, SHA1, XENC, XENC11 } from './names.ts'
+import { algorithm, DSIG, SHA1, XENC, XENC11 } from './names.ts'
 import { attributeOf, childrenNamed, elementsOf, quote, textOf, type XmlElement } from './xml.ts'
 
 interface ContentCipher {
@@ -154,8 +154,9 @@ function readKeyTransport(encryptedKey: XmlElement): { oaepHash: string; label: 
   const [digest] = childrenNamed(method, DSIG, 'DigestMethod')
   const [mgf] = childrenNamed(method, XENC11, 'MGF')
   const [params] = childrenNamed(method, XENC, 'OAEPparams')
-  const hash = OAEP_HASHES[(digest && attributeOf(digest, 'Algorithm')) ?? SHA1]
-  const mgfHash = name === `${XENC11}rsa-oaep` ? MGF_HASHES[(mgf && attributeOf(mgf, 'Algorithm')) ?? `${XENC11}mgf1sha1`] : 'sha1'
+  const hash = algorithm(OAEP_HASHES, (digest && attributeOf(digest, 'Algorithm')) ?? SHA1)
+  const mask = (mgf && attributeOf(mgf, 'Algorithm')) ?? `${XENC11}mgf1sha1`
+  const mgfHash = name === `${XENC11}rsa-oaep` ? algorithm(MGF_HASHES, mask) : 'sha1'
   if (!hash || !mgfHash) return 'RSA-OAEP with a hash that is not accepted'
   // OpenSSL, as Node exposes it, uses one hash for both.
   if (hash !== mgfHash) return `RSA-OAEP with the hash ${hash} and a mask by ${mgfHash}; both must be the same`

@@ -24,13 +24,13 @@ export function readIdpMetadata(entity: XmlElement, { allow, now }: { allow: All
     const span = durationSeconds(attributeOf(element, 'cacheDuration'))
     if (span !== undefined) spans.push(span)
   }
-  const redirect = endpointOf(role, 'SingleSignOnService', HTTP_REDIRECT)?.location
-  const post = endpointOf(role, 'SingleSignOnService', HTTP_POST)?.location
-  if (!redirect && !post) return `${entityId} offers no single sign-on over HTTP-Redirect or HTTP-POST with an http or https address`
+  const redirect = endpointOf(role, 'SingleSignOnService', HTTP_REDIRECT, allow)?.location
+  const post = endpointOf(role, 'SingleSignOnService', HTTP_POST, allow)?.location
+  if (!redirect && !post) return `${entityId} offers no single sign-on over HTTP-Redirect or HTTP-POST with an https address`
   const certificates = signingCertificates(role, allow)
   if (typeof certificates === 'string') return certificates
-  const singleLogout = logoutEndpoints(role)
-  const artifactResolution = artifactServices(role)
+  const singleLogout = logoutEndpoints(role, allow)
+  const artifactResolution = artifactServices(role, allow)
   const [validUntil] = ends.sort((a, b) => Number(readDate(a)) - Number(readDate(b)))
   return {
     entityId,
@@ -44,30 +44,34 @@ export function readIdpMetadata(entity: XmlElement, { allow, now }: { allow: All
   }
 }
 
-function logoutEndpoints(role: XmlElement): LogoutEndpoints | undefined {
-  const redirect = endpointOf(role, 'SingleLogoutService', HTTP_REDIRECT)
-  const post = endpointOf(role, 'SingleLogoutService', HTTP_POST)
+function logoutEndpoints(role: XmlElement, allow: Allowances): LogoutEndpoints | undefined {
+  const redirect = endpointOf(role, 'SingleLogoutService', HTTP_REDIRECT, allow)
+  const post = endpointOf(role, 'SingleLogoutService', HTTP_POST, allow)
   return redirect || post ? { ...(redirect ? { redirect } : {}), ...(post ? { post } : {}) } : undefined
 }
 
-function endpointOf(role: XmlElement, service: string, binding: string): LogoutEndpoint | undefined {
+function endpointOf(role: XmlElement, service: string, binding: string, allow: Allowances): LogoutEndpoint | undefined {
   const found = childrenNamed(role, METADATA, service).find((one) => attributeOf(one, 'Binding') === binding)
-  const location = address(found, 'Location')
-  const responseLocation = address(found, 'ResponseLocation')
+  const location = address(found, 'Location', allow)
+  const responseLocation = address(found, 'ResponseLocation', allow)
   return location ? { location, ...(responseLocation ? { responseLocation } : {}) } : undefined
 }
 
-function artifactServices(role: XmlElement): { index: number; location: string }[] {
+function artifactServices(role: XmlElement, allow: Allowances): { index: number; location: string }[] {
   return childrenNamed(role, METADATA, 'ArtifactResolutionService').flatMap((one) => {
-    const location = attributeOf(one, 'Binding') === SOAP_BINDING ? address(one, 'Location') : undefined
+    const location = attributeOf(one, 'Binding') === SOAP_BINDING ? address(one, 'Location', allow) : undefined
     const index = Number(attributeOf(one, 'index'))
     return location && Number.isInteger(index) && index >= 0 && index < 65_536 ? [{ index, location }] : []
   })
 }
 
-function address(element: XmlElement | undefined, name: string): string | undefined {
+/** Over https; what runs on this machine may do without. */
+function address(element: XmlElement | undefined, name: string, { http }: Allowances): string | undefined {
   const location = element && attributeOf(element, name)
-  return location && URL.canParse(location) && /^https?:$/.test(new URL(location).protocol) ? location : undefined
+  if (!location || !URL.canParse(location)) return undefined
+  const { protocol, hostname } = new URL(location)
+  const here = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)
+  return protocol === 'https:' || (protocol === 'http:' && (http || here)) ? location : undefined
 }
 
 /** Section 2.4.1.1: a KeyDescriptor without `use` serves both purposes. */

@@ -42,9 +42,11 @@ export interface Allowances {
   readonly smallRsa: boolean
   /** AES-CBC, and then only within a response whose signature has been verified. */
   readonly cbc: boolean
+  /** Addresses of identity providers over http, elsewhere than on this machine. */
+  readonly http: boolean
 }
 
-export const NOTHING_INSECURE: Allowances = { sha1: false, smallRsa: false, cbc: false }
+export const NOTHING_INSECURE: Allowances = { sha1: false, smallRsa: false, cbc: false, http: false }
 
 export function signatureMethods({ sha1 }: Allowances): Algorithms {
   return sha1 ? { ...SIGNATURES, [RSA_SHA1]: 'sha1' } : SIGNATURES

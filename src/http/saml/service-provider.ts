@@ -22,8 +22,8 @@ import {
   type SigningKey,
   signMessage,
 } from './outgoing.ts'
-import { signedSpMetadataXml, spMetadataXml } from './sp-metadata.ts'
-import type { Verifier } from './verification-pool.ts'
+import { spMetadataXml } from './sp-metadata.ts'
+import { type Verifier, VerifierBusy } from './verification-pool.ts'
 import type { LogoutDelivery, VerifiedLogout } from './verify-logout.ts'
 import type { ResponseExpectations, VerifiedResponse } from './verify-response.ts'
 
@@ -98,6 +98,8 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
   const decryptionKeys = pairs.map(({ key }) => key)
   const signs = (connection: DraftConnection & { idp?: Connection['idp'] }) =>
     connection.requests.sign === 'always' || (connection.idp?.wantsSignedRequests ?? false)
+  let resolving = 0
+  const signedMetadata = new Map<string, { readonly plain: string; readonly signed: string }>()
   const common = ({ idp }: Connection, now: Date) => ({
     issuer: idp.entityId,
     certificates: idp.certificates,
@@ -140,8 +142,10 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
       return send(destination, { xml, kind: 'SAMLResponse', relayState }, keys.current)
     },
 
-    metadata(connection, service, { signed, now }) {
+    metadata(connection, service, { signed, now: asked }) {
       const { name } = connection
+      // The same for an hour, so that a signature, which anybody can ask for, is made once.
+      const now = new Date(Math.floor(asked.getTime() / 3_600_000) * 3_600_000)
       const about = {
         connection,
         service,
@@ -152,7 +156,13 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
         signsRequests: signs(connection),
         validUntil: new Date(now.getTime() + metadataDays * 86_400_000),
       }
-      return signed ? signedSpMetadataXml(about, keys.current) : spMetadataXml(about)
+      const plain = spMetadataXml(about)
+      if (!signed) return plain
+      const kept = signedMetadata.get(name)
+      if (kept?.plain === plain) return kept.signed
+      const made = signMessage(plain, keys.current)
+      signedMetadata.set(name, { plain, signed: made })
+      return made
     },
 
     async verify(field, connection, now, before = []) {
@@ -162,7 +172,8 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
         signed,
         audience: entityId(connection.name),
         acs: acs(connection.name),
-        authnContexts: requests.comparison === 'exact' ? requests.authnContext : [],
+        authnContexts: requests.authnContext,
+        comparison: requests.comparison,
       }
       const { outcome, steps, claimsRequest } = await authenticate(verifier, { field, expected, before })
       const claimed = claimsRequest === undefined ? {} : { claimsRequest }
@@ -177,17 +188,25 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
     async resolveArtifact(artifact, connection, { id, now }) {
       const destination = resolutionAddress(artifact, connection.idp)
       if (isRefusal(destination)) return destination
+      // Anybody can bring an artifact, and each makes us ask somebody.
+      if (resolving >= MOST_RESOLVING) throw new VerifierBusy('too many artifacts are being resolved')
+      resolving++
       const resolve = artifactResolveXml({ id, now, issuer: entityId(connection.name), destination, artifact })
       let answer: string
       try {
         answer = await postSoap(destination, inSoapEnvelope(signMessage(resolve, keys.current)))
       } catch (error) {
         return refuse('artifact.unresolved', (error as Error).message)
+      } finally {
+        resolving--
       }
       return verifier.artifact(answer, { ...common(connection, now), inResponseTo: id })
     },
   }
 }
+
+/** At once, on this node. */
+const MOST_RESOLVING = 16
 
 function bare<Value>(record: Readonly<Record<string, Value>>): Readonly<Record<string, Value>> {
   return Object.assign(Object.create(null), record)
@@ -205,7 +224,10 @@ function logoutAddress(endpoints: LogoutEndpoints | undefined, preferred: 'redir
 
 // --- the frame -----------------------------------------------------------------------------------------------------------
 
-/** All that the strategy gets to see: one response to verify, and nothing that could pass for a logout or a query. */
+/**
+ * passport and the strategy stay around the verification, so that a sign-in ends as theirs do, once, in success or in error.
+ * All that the strategy gets to see: one response to verify, and nothing that could pass for a logout or a query.
+ */
 interface StrategyRequest {
   readonly query: Record<string, never>
   readonly body: { readonly SAMLResponse: string }

@@ -99,8 +99,14 @@ function algorithmFault(canonicalization: XmlElement, method: XmlElement, refere
   // Nothing may stand in a transform but the list of prefixes that OpenSAML writes (Exclusive XML Canonicalization, section 3).
   const inner = [canonicalization, ...all].flatMap(elementsOf)
   const strange = inner.find((one) => !isNamed(one, EXCLUSIVE_C14N, 'InclusiveNamespaces') || elementsOf(one).length)
-  return strange ? not('an element in a transform', strange.local, 'none but InclusiveNamespaces') : undefined
+  if (strange) return not('an element in a transform', strange.local, 'none but InclusiveNamespaces')
+  // Every prefix is looked at for every element, before anything is known to be signed.
+  const long = [canonicalization, ...all].find((one) => elementsOf(one).length > 1 || inclusivePrefixes(one).length > MOST_PREFIXES)
+  return long ? not('a list of prefixes', 'of that length', `one list of at most ${MOST_PREFIXES}`) : undefined
 }
+
+/** OpenSAML writes one or two. */
+const MOST_PREFIXES = 16
 
 function isBase64(element: XmlElement): boolean {
   const text = base64Of(element)
@@ -254,7 +260,8 @@ interface VerificationKey {
 const keysRead = new Map<string, VerificationKey>()
 const MOST_KEYS = 500
 
-function verificationKey(certificate: string, allow: Allowances): VerificationKey | string {
+/** The key of a certificate, or why it cannot be used. */
+export function verificationKey(certificate: string, allow: Allowances): VerificationKey | string {
   let read = keysRead.get(certificate)
   if (!read) {
     try {

@@ -32,7 +32,11 @@ export function readSignedAssertion(root: XmlElement, expected: ResponseExpectat
   trace.pass('audience', expected.audience)
   const subject = trace.note('subject', readSubject(root, expected, clock), (read) => read.nameId?.format)
   if (isRefusal(subject)) return subject
-  const authentication = trace.note('authentication', readAuthentication(root, expected, clock), (read) => read.authnContext)
+  const authentication = trace.note('authentication', readAuthentication(root, expected, clock), (read) => {
+    const { authnContexts, comparison } = expected
+    if (!authnContexts.length || comparison === 'exact') return read.authnContext
+    return `${read.authnContext ?? '(nothing)'}; asked for was ${comparison} ${authnContexts.join(' or ')}, which only the identity provider can compare`
+  })
   if (isRefusal(authentication)) return authentication
   const attributes = trace.note('attributes', readAttributes(root, expected), (read) => Object.keys(read.attributes).join(', '))
   if (isRefusal(attributes)) return attributes
@@ -158,13 +162,16 @@ function openElement(encrypted: XmlElement, local: 'NameID' | 'Attribute', { dec
 
 type Authentication = Pick<AssertionContent, 'sessionIndex' | 'sessionNotOnOrAfter' | 'authnInstant' | 'authnContext'>
 
-function readAuthentication(root: XmlElement, { authnContexts }: ResponseExpectations, clock: Clock): Authentication | Refusal {
+function readAuthentication(root: XmlElement, { authnContexts, comparison }: ResponseExpectations, clock: Clock): Authentication | Refusal {
   const [statement, another] = childrenNamed(root, ASSERTION, 'AuthnStatement')
   if (another) return refuse('assertion.malformed', 'several AuthnStatements: it does not say which sign-in is meant')
   if (!statement) return refuse('assertion.malformed', 'no AuthnStatement: it does not say that anybody signed in')
   const instant = attributeOf(statement, 'AuthnInstant')
   const authnInstant = readDate(instant)
   if (!authnInstant) return refuse('assertion.malformed', `AuthnInstant ${quote(instant)} is not a date`)
+  if (clock.isFuture(authnInstant)) {
+    return refuse('assertion.not-yet-valid', `signed in at ${authnInstant.toISOString()}; ${clock.here}`)
+  }
   const sessionIndex = attributeOf(statement, 'SessionIndex')
   const end = attributeOf(statement, 'SessionNotOnOrAfter')
   const sessionNotOnOrAfter = readDate(end)
@@ -175,7 +182,7 @@ function readAuthentication(root: XmlElement, { authnContexts }: ResponseExpecta
   const [context] = childrenNamed(statement, ASSERTION, 'AuthnContext')
   const [reference] = context ? childrenNamed(context, ASSERTION, 'AuthnContextClassRef') : []
   const authnContext = reference && textOf(reference)
-  if (authnContexts.length && !(authnContext && authnContexts.includes(authnContext))) {
+  if (comparison === 'exact' && authnContexts.length && !(authnContext && authnContexts.includes(authnContext))) {
     const compared = { expected: authnContexts.join(' or '), came: quote(authnContext) }
     return refuse('assertion.authn-context', `signed in by ${compared.came}, asked for was ${compared.expected}`, compared)
   }

@@ -5,7 +5,6 @@
 import type { DraftConnection, ServiceSpec } from '../../domain/policy.ts'
 import { OFFERED_CONTENT, OFFERED_KEY_TRANSPORT } from './encryption.ts'
 import { DSIG, HTTP_ARTIFACT, HTTP_POST, HTTP_REDIRECT, METADATA, PROTOCOL } from './names.ts'
-import { type SigningKey, signMessage } from './outgoing.ts'
 import { escapeXml } from './xml-writing.ts'
 
 export interface SpMetadata {
@@ -52,11 +51,6 @@ export function spMetadataXml(about: SpMetadata): string {
     cacheDuration: 'PT24H',
   }
   return element('EntityDescriptor', attributes, `${role}${organization(service)}${contacts(service)}`)
-}
-
-/** The same, with our signature on it. */
-export function signedSpMetadataXml(about: SpMetadata, key: SigningKey): string {
-  return signMessage(spMetadataXml(about), key)
 }
 
 function keyDescriptor(use: 'signing' | 'encryption', pem: string): string {

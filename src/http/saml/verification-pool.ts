@@ -3,7 +3,7 @@
 
 import { availableParallelism } from 'node:os'
 import { Piscina } from 'piscina'
-import type { Refusal } from '../../domain/refusals.ts'
+import { type Refusal, refuse } from '../../domain/refusals.ts'
 import type { Step } from '../../domain/steps.ts'
 import type { ArtifactExpectations } from './artifact.ts'
 import type { Task } from './verification-thread.ts'
@@ -29,7 +29,7 @@ export interface Verifier {
 const THREADS = Math.max(1, availableParallelism() - 1)
 /** A verification takes a few milliseconds, so the last in the queue waits for about a second. */
 const QUEUE = 128
-/** The limits of the reader keep everything far below; a thread that exceeds it is ended. */
+/** The limits of the reader keep everything far below; a thread that exceeds it is ended, and the message is refused. */
 const PATIENCE_MS = 10_000
 const THREAD_MEMORY_MB = 256
 
@@ -64,10 +64,28 @@ export function verificationPool({ threads = THREADS, queue = QUEUE }: { threads
       else running--
     }
   }
+  /** A thread that was ended, by us or by its own limits, has judged: the message is not to be had. */
+  const orRefused = async <Result>(task: Task, refused: (detail: string) => Result): Promise<Result> => {
+    try {
+      return await run<Result>(task)
+    } catch (error) {
+      if (error instanceof VerifierBusy || (error as { code?: string }).code === 'ERR_WORKER_NOT_RUNNING') throw error
+      return refused(`verifying it failed: ${(error as Error).message}`)
+    }
+  }
+  const failed = (refusal: Refusal, before: readonly Step[] = []) => ({
+    outcome: refusal,
+    steps: [...before, { step: 'message', passed: false, came: refusal.detail } as const],
+  })
   return {
-    response: (field, expected, before = []) => run<VerifiedResponse>({ kind: 'response', field, expected, before }),
-    logout: (delivery, expected) => run<VerifiedLogout>({ kind: 'logout', delivery, expected }),
-    artifact: (soap, expected) => run<Uint8Array | Refusal>({ kind: 'artifact', soap, expected }),
+    response: (field, expected, before = []) =>
+      orRefused<VerifiedResponse>({ kind: 'response', field, expected, before }, (detail) =>
+        failed(refuse('response.not-saml', detail), before),
+      ),
+    logout: (delivery, expected) =>
+      orRefused<VerifiedLogout>({ kind: 'logout', delivery, expected }, (detail) => failed(refuse('logout.malformed', detail))),
+    artifact: (soap, expected) =>
+      orRefused<Uint8Array | Refusal>({ kind: 'artifact', soap, expected }, (detail) => refuse('artifact.unresolved', detail)),
     close: () => pool.destroy(),
   }
 }

@@ -3,7 +3,7 @@
 // signature (in the address over the raw query, or in the message), issuer, destination, age, and what the message says.
 // SAML core 2.0, section 3.7; SAML bindings 2.0, sections 3.4.4.1 and 3.5.4.
 
-import { verify as verifyBytes, X509Certificate } from 'node:crypto'
+import { verify as verifyBytes } from 'node:crypto'
 import { inflateRawSync } from 'node:zlib'
 import type { NameId } from '../../domain/model.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
@@ -21,7 +21,7 @@ import {
   readStatus,
 } from './message.ts'
 import { algorithm, PROTOCOL, STATUS, signatureMethods } from './names.ts'
-import { keyFault, readSigned, signatureFault, signatureOf, type Trust } from './signature.ts'
+import { readSigned, signatureFault, signatureOf, type Trust, verificationKey } from './signature.ts'
 import { readName } from './signed-assertion.ts'
 import { attributeOf, childrenNamed, descendants, isNamed, quote, textOf, type XmlElement } from './xml.ts'
 
@@ -109,21 +109,17 @@ function verifyQuery(
   const bytes = Buffer.from(value ?? '', 'base64')
   if (!value || bytes.toString('base64') !== value) return refuse('logout.signature', 'the Signature is not base64')
   const input = Buffer.from(query.slice(0, query.indexOf('&Signature=')))
+  const text = decoded(message)
+  if (text === undefined || (relayState !== undefined && decoded(relayState) === undefined)) {
+    return refuse('logout.malformed', 'the address cannot be decoded')
+  }
   for (const certificate of certificates) {
-    const fingerprint = verifiedBy(certificate, hash, input, bytes, allow)
-    const text = decoded(message)
-    if (fingerprint && text !== undefined) return { message: text, relayState: decoded(relayState), fingerprint }
+    const key = verificationKey(certificate, allow)
+    if (typeof key !== 'string' && verifyBytes(hash, input, key.key, bytes)) {
+      return { message: text, relayState: decoded(relayState), fingerprint: key.fingerprint }
+    }
   }
   return refuse('logout.signature', 'no key of the connection verifies the signature in the address')
-}
-
-function verifiedBy(certificate: string, hash: string, input: Buffer, signature: Buffer, allow: Trust['allow']): string | undefined {
-  try {
-    const { publicKey, fingerprint256 } = new X509Certificate(Buffer.from(certificate, 'base64'))
-    return !keyFault(publicKey, allow) && verifyBytes(hash, input, publicKey, signature) ? fingerprint256 : undefined
-  } catch {
-    return undefined
-  }
 }
 
 /** One step of URL decoding, as a form would do it. */

@@ -7,6 +7,7 @@
 // From a verified signature on, only elements that were read from its canonical bytes are looked at.
 
 import type { AssertionContent } from '../../domain/assertion.ts'
+import type { RequestSettings } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import { type Step, Trace } from '../../domain/steps.ts'
 import { decrypt } from './encryption.ts'
@@ -29,8 +30,9 @@ export interface ResponseExpectations extends Trust {
   readonly acs: string
   /** PEM. */
   readonly decryptionKeys: readonly string[]
-  /** When we have asked for certain ways of signing in, it must be one of them. */
+  /** The ways of signing in that we have asked for; it must be one of them where the comparison is exact. */
   readonly authnContexts: readonly string[]
+  readonly comparison: RequestSettings['comparison']
   readonly skewSeconds: number
   readonly now: Date
 }

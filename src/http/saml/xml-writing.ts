@@ -21,8 +21,10 @@ function tagLength(own: string): number {
   return /<(?:[^"'>]|"[^"]*"|'[^']*')*>/y.exec(own)?.[0].length ?? 0
 }
 
+/** Values are taken out first: one could look like a declaration. */
 function hasDeclaration(tag: string, prefix: string): boolean {
-  return new RegExp(`\\s${prefix ? `xmlns:${prefix.replace(/[.]/g, '\\.')}` : 'xmlns'}\\s*=`).test(tag)
+  const names = tag.replace(/"[^"]*"|'[^']*'/g, '""')
+  return new RegExp(`\\s${prefix ? `xmlns:${prefix.replace(/[.]/g, '\\.')}` : 'xmlns'}\\s*=`).test(names)
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' }

@@ -151,6 +151,7 @@ export class XmlScanner {
   private rootClosed = false
   private heldReturn = false
   private searchedTo = 0
+  private quote = 0
 
   constructor(limits: XmlLimits, handler: XmlHandler) {
     this.limits = limits
@@ -202,20 +203,25 @@ export class XmlScanner {
   private hasWholeToken(): boolean {
     if (this.ended) return true
     const from = Math.max(this.searchedTo, this.at + 1)
-    let end = this.text[this.at] === '<' ? this.tagEnd() : this.text.indexOf('<', from)
-    if (end >= 0 && this.text.startsWith('<!--', this.at)) end = this.text.indexOf('-->', this.at + 4)
+    const markup = this.text[this.at] === '<'
+    const comment = markup && '<!--'.startsWith(this.text.slice(this.at, this.at + 4))
+    const end = comment
+      ? this.text.indexOf('-->', Math.max(this.at + 4, from - 2))
+      : markup
+        ? this.tagEnd(from)
+        : this.text.indexOf('<', from)
     this.searchedTo = end >= 0 ? 0 : this.text.length
+    if (end >= 0) this.quote = 0
     if (end < 0 && this.text.length - this.at > this.limits.token) throw this.fault(`something longer than ${this.limits.token} characters`)
     return end >= 0
   }
 
-  /** Quotes are counted from the tag's beginning, so the search begins there each time; tags are short. */
-  private tagEnd(): number {
-    let quote = 0
-    for (let i = this.at + 1; i < this.text.length; i++) {
+  /** Goes on where the search ended the last time, inside the quotes that it was in. */
+  private tagEnd(from: number): number {
+    for (let i = from; i < this.text.length; i++) {
       const code = this.text.charCodeAt(i)
-      if (quote) quote = code === quote ? 0 : quote
-      else if (code === 0x22 || code === 0x27) quote = code
+      if (this.quote) this.quote = code === this.quote ? 0 : this.quote
+      else if (code === 0x22 || code === 0x27) this.quote = code
       else if (code === 0x3e) return i
     }
     return -1
@@ -414,5 +420,5 @@ export function* descendants(element: XmlElement): Generator<XmlElement> {
 export function quote(value: string | undefined): string {
   if (value === undefined) return '(nothing)'
   const line = value.replace(/\s+/g, ' ').trim()
-  return `«${line.length > 200 ? `${line.slice(0, 200)}…` : line}»`
+  return `«${line.length > 200 ? `${line.slice(0, 200).toWellFormed()}…` : line}»`
 }

@@ -71,6 +71,27 @@ const badInputs: readonly BadInput[] = [
         xml.replace(new RegExp(`(<saml:Assertion [^>]*><saml:Issuer>)${idp.entityId}`), '$1https://evil.example/metadata'),
     }),
   },
+  {
+    name: 'a list of prefixes that would keep a verifier busy',
+    code: 'signature.algorithm',
+    differing: () => ({
+      afterSigning: (xml) =>
+        xml.replace(
+          /<ds:Transform Algorithm="([^"]*exc-c14n#)"\/>/,
+          `<ds:Transform Algorithm="$1"><ec:InclusiveNamespaces xmlns:ec="$1" PrefixList="${Array.from({ length: 5_000 }, (_, i) => `p${i}`).join(' ')}"/></ds:Transform>`,
+        ),
+    }),
+  },
+  {
+    name: 'half a character where the record is cut',
+    code: 'assertion.destination',
+    differing: () => ({ destination: `${'a'.repeat(199)}\u{1f600}${'b'.repeat(400)}\u{1f600}` }),
+  },
+  {
+    name: 'signed in tomorrow',
+    code: 'assertion.not-yet-valid',
+    differing: () => ({ beforeSigning: (xml) => xml.replace(/AuthnInstant="[^"]*"/, 'AuthnInstant="2099-01-01T00:00:00Z"') }),
+  },
   { name: 'unsolicited', code: 'assertion.unsolicited', differing: () => ({ inResponseTo: undefined }) },
   { name: 'an answer to a request that was never made', code: 'request.unknown', differing: () => ({ inResponseTo: '_never-made' }) },
   {

@@ -83,6 +83,26 @@ describe('identity provider metadata', () => {
     assert.equal((await idpOf(good(weak, two))).certificates.length, 1)
   })
 
+  it('takes addresses over https only, but for this machine', async () => {
+    const plain = good(one).replace('https://idp.example/sso', 'http://idp.example/sso')
+    assert.match(String(await read(plain)), /https address/)
+    assert.equal((await idpOf(plain, { allow: { ...NOTHING_INSECURE, http: true } })).singleSignOn.redirect, 'http://idp.example/sso')
+    const here = good(one).replace('https://idp.example/sso', 'http://localhost:8080/sso')
+    assert.equal((await idpOf(here)).singleSignOn.redirect, 'http://localhost:8080/sso')
+  })
+
+  it('does not mind what a comment says, however long the file', async () => {
+    const xml = good(one)
+      .replace('<!-- made by hand -->', `<!-- don't "edit" > this --><!--${' x'.repeat(1000)}-->`)
+      .replace('</md:IDPSSODescriptor>', `<md:Extensions>${'<x/>\n'.repeat(15_000)}</md:Extensions></md:IDPSSODescriptor>`)
+    for (const size of [1, 3, 65_536]) {
+      const bytes = Buffer.from(xml)
+      const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.subarray(i * size, (i + 1) * size))
+      const found = await readMetadataFile(pieces, { allow: NOTHING_INSECURE, now: NOW })
+      assert.ok(typeof found !== 'string', String(found))
+    }
+  })
+
   it('reads the metadata of every vendor in the corpus', async () => {
     const folder = new URL('../../fixtures/saml/vendors/', import.meta.url)
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('metadata.xml'))

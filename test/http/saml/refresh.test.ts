@@ -9,13 +9,13 @@ import { after, before, beforeEach, describe, it } from 'node:test'
 import { portsOf } from '../../../src/app/assemble.ts'
 import { metadataReader } from '../../../src/app/metadata-reader.ts'
 import { isInternal, outbound } from '../../../src/app/outbound.ts'
-import { refreshDueMetadata } from '../../../src/flows/refresh-metadata.ts'
+import { refreshIfDue, refreshMetadata } from '../../../src/flows/refresh-metadata.ts'
 import { NOTHING_INSECURE } from '../../../src/http/saml/names.ts'
 import { signMessage } from '../../../src/http/saml/outgoing.ts'
 import { findSignIn } from '../../../src/store/console-reads.ts'
 import { metadataStateOf } from '../../../src/store/metadata-states.ts'
 import { policyReader } from '../../../src/store/policies.ts'
-import { startHouse, type TestHouse } from '../../support/house.ts'
+import { OPERATOR, startHouse, type TestHouse } from '../../support/house.ts'
 import { answerXml, type KeyPair, keyPair, metadataXml } from '../../support/idp.ts'
 import { type Page, Walker } from '../../support/walker.ts'
 
@@ -26,6 +26,8 @@ interface Peer {
   /** What it answers, by path. */
   answers: Record<string, (request: IncomingMessage, body: string) => { status?: number; body?: string; headers?: Record<string, string> }>
   asked: number
+  /** Before it answers. */
+  delay: (() => Promise<unknown> | undefined) | undefined
   close(): Promise<void>
 }
 
@@ -36,6 +38,7 @@ async function startPeer(): Promise<Peer> {
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)
     const answer = peer.answers[request.url ?? '']?.(request, Buffer.concat(parts).toString('utf8')) ?? { status: 404 }
+    if (request.url === '/metadata') await peer.delay?.()
     response.writeHead(answer.status ?? 200, answer.headers).end(answer.body)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -76,8 +79,8 @@ describe('metadata that is looked at again', () => {
     house.clock.now = new Date(house.clock.now.getTime() + ms)
     const clock = () => house.clock.now
     const metadata = metadataReader({ folder: '.', outbound: outbound(['127.0.0.1']), allow: NOTHING_INSECURE, clock })
-    const { connections } = await policyReader(house.db).inForce()
-    return refreshDueMetadata({ ...portsOf(house.db), metadata }, { connections: connections.values(), now: house.clock.now })
+    const refreshed = await refreshIfDue({ ...portsOf(house.db), metadata }, { connection: await corp(), now: house.clock.now })
+    return refreshed ? [refreshed] : []
   }
   const state = async () => metadataStateOf(house.db, (await corp()).id)
 
@@ -209,6 +212,53 @@ describe('metadata that is looked at again', () => {
     house.clock.now = new Date(house.clock.now.getTime() + 11 * 60_000)
     await post(stranger)
     assert.equal(peer.asked, 2)
+  })
+
+  it('does not take the place of what an administrator wrote meanwhile', async () => {
+    peer.answers['/other'] = () => ({ body: xml([house.idp.keys.certificate]) })
+    const slow = peer.answers['/metadata']
+    let applied: Promise<void> | undefined
+    peer.answers['/metadata'] = () => {
+      applied = house.apply({ connections: [{ ...house.connection, metadata: { url: `${peer.url}/other` } }] })
+      return { body: xml([next.certificate]) }
+    }
+    // The answer waits until the file has been applied.
+    peer.delay = () => applied
+    const [refreshed] = await later(25 * HOUR)
+    peer.delay = undefined
+    assert.equal(refreshed?.outcome, 'failed')
+    assert.match(refreshed?.reasons[0] ?? '', /changed meanwhile/)
+    assert.equal((await corp()).idp.certificates[0], house.idp.keys.certificate.replace(/-----.*?-----|\s/g, ''))
+    peer.answers['/metadata'] = slow as never
+  })
+
+  it('lets everybody wait who comes while a new key is looked for', async () => {
+    serve(xml([house.idp.keys.certificate, next.certificate]))
+    peer.delay = () => new Promise((resolve) => setTimeout(resolve, 300))
+    const come = async () => {
+      const walker = new Walker()
+      const { id, relayState } = await house.begin(walker)
+      const answer = house.answer({ inResponseTo: id })
+      const SAMLResponse = Buffer.from(answerXml(next, answer)).toString('base64')
+      return (await walker.post(answer.acs, { SAMLResponse, RelayState: relayState ?? '' }, {}, new URL('https://idp.example/'))).status
+    }
+    house.clock.now = new Date(house.clock.now.getTime() + HOUR)
+    assert.deepEqual(await Promise.all([come(), come(), come()]), [200, 200, 200])
+    peer.delay = undefined
+    assert.equal(peer.asked, 1)
+  })
+
+  it('is refused, even when accepted, where we could not ask any more', async () => {
+    const both = '<md:SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="https://idp.example/post"/>'
+    serve(metadataXml(house.idp.entityId, 'https://idp.example/sso', [house.idp.keys.certificate], both))
+    await house.apply({ connections: [{ ...house.connection, metadata: { url: `${peer.url}/metadata` }, requests: { binding: 'post' } }] })
+    serve(xml([house.idp.keys.certificate]))
+    const clock = () => house.clock.now
+    const metadata = metadataReader({ folder: '.', outbound: outbound(['127.0.0.1']), allow: NOTHING_INSECURE, clock })
+    const ask = { connection: await corp(), actor: OPERATOR, accept: true, now: house.clock.now }
+    const refreshed = await refreshMetadata({ ...portsOf(house.db), metadata }, ask)
+    assert.equal(refreshed?.outcome, 'failed')
+    assert.match(refreshed?.reasons[0] ?? '', /over post/)
   })
 
   it('tells what became of it', async () => {

@@ -86,6 +86,12 @@ describe('a sign-in request', () => {
       xml.replace(/AuthnInstant="[^"]*"/, `AuthnInstant="${new Date(house.clock.now.getTime() - 3_600_000).toISOString()}"`)
     const page = await house.signIn(new Walker(), { beforeSigning: old })
     assert.equal((await recordOf(page))?.code, 'assertion.authn-instant')
+    await house.apply({
+      connections: [{ ...house.connection, metadata: { xml: idpXml() }, requests: { forceAuthn: true }, idpInitiated: true }],
+    })
+    const unsolicited = await house.signIn(new Walker(), { beforeSigning: old, inResponseTo: undefined })
+    assert.equal((await recordOf(unsolicited))?.code, 'assertion.authn-instant', 'nor where nobody asked')
+    await connect({ forceAuthn: true })
     assert.equal((await house.signIn(new Walker())).status, 200)
   })
 
@@ -97,37 +103,49 @@ describe('a sign-in request', () => {
     const failed = record?.steps.find((step) => !step.passed)
     assert.deepEqual([failed?.expected, failed?.came], [MFA, `«${PASSWORD}»`])
     assert.equal((await house.signIn(new Walker(), { beforeSigning: (xml) => xml.replace(PASSWORD, MFA) })).status, 200)
+    await connect({ authnContext: [MFA], comparison: 'minimum' })
+    await house.signIn(new Walker())
+    const rows = await house.db.writer('sign_ins').where({ outcome: 'accepted' })
+    assert.ok(
+      rows.some((row) => JSON.stringify(row.steps).includes('only the identity provider can compare')),
+      'and says where it cannot judge',
+    )
   })
 
-  it('asks passively first, and openly when that is answered with no', async () => {
-    await connect({ isPassive: true })
-    const walker = new Walker()
-    const { id } = await house.begin(walker, '/sign-in/corp?return_to=/me')
-    const answer = house.answer({
-      inResponseTo: id,
-      status: NO_PASSIVE,
-      sign: 'nothing',
-      beforeSigning: (xml) => xml.replace(/<saml:Assertion .*<\/saml:Assertion>/s, ''),
+  for (const [words, status] of [
+    ['no', NO_PASSIVE],
+    ['some other failure', '<samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Responder"/>'],
+  ] as const) {
+    it(`asks passively first, and openly when that is answered with ${words}`, async () => {
+      await connect({ isPassive: true })
+      const walker = new Walker()
+      const { id } = await house.begin(walker, '/sign-in/corp?return_to=/me')
+      const answer = house.answer({
+        inResponseTo: id,
+        status,
+        sign: 'nothing',
+        beforeSigning: (xml) => xml.replace(/<saml:Assertion .*<\/saml:Assertion>/s, ''),
+      })
+      // The answer to a passive request, posted by this browser: on to the identity provider again, without IsPassive.
+      const cookie = await walker.jar.getCookieString(answer.acs)
+      const form = new URLSearchParams(answerForm(house.idp.keys, answer)).toString()
+      const post = (headers: Record<string, string>) =>
+        requestOnce(
+          'POST',
+          new URL(answer.acs),
+          { 'content-type': 'application/x-www-form-urlencoded', accept: 'text/html', ...headers },
+          form,
+        )
+      const stranger = await post({})
+      assert.equal(stranger.status, 403, 'another browser gets the page')
+      const again = await post({ cookie })
+      assert.equal(again.status, 303)
+      const asked = readRequest(String(again.headers.location))
+      assert.doesNotMatch(asked.xml, /IsPassive/)
+      assert.notEqual(asked.id, id)
+      assert.equal((await post({ cookie })).status, 403, 'once')
     })
-    // The answer to a passive request, posted by this browser: on to the identity provider again, without IsPassive.
-    const cookie = await walker.jar.getCookieString(answer.acs)
-    const form = new URLSearchParams(answerForm(house.idp.keys, answer)).toString()
-    const post = (headers: Record<string, string>) =>
-      requestOnce(
-        'POST',
-        new URL(answer.acs),
-        { 'content-type': 'application/x-www-form-urlencoded', accept: 'text/html', ...headers },
-        form,
-      )
-    const stranger = await post({})
-    assert.equal(stranger.status, 403, 'another browser gets the page')
-    const again = await post({ cookie })
-    assert.equal(again.status, 303)
-    const asked = readRequest(String(again.headers.location))
-    assert.doesNotMatch(asked.xml, /IsPassive/)
-    assert.notEqual(asked.id, id)
-    assert.equal((await post({ cookie })).status, 403, 'once')
-  })
+  }
 
   it('is told in words when the identity provider will not', async () => {
     await connect({})

@@ -128,6 +128,7 @@ for (const dialect of dialects) {
         () => query((text) => text.replace(/SigAlg=[^&]*/, `SigAlg=${encodeURIComponent('http://www.w3.org/2000/09/xmldsig#rsa-sha1')}`)),
         'logout.signature',
       ],
+      ['with a NUL in the algorithm', () => query((text) => text.replace(/SigAlg=[^&]*/, 'SigAlg=a%00b')), 'logout.signature'],
       ['with names in other letters', () => query((text) => text.replace('SigAlg', 'sigalg')), 'logout.signature'],
       [
         'from another issuer',
