@@ -209,6 +209,8 @@ function base64Of(element: XmlElement): string {
 
 function signedBytes(document: string, signature: string, key: KeyObject, allow: Allowances): string | undefined {
   const library = new SignedXml({ publicCert: key })
+  // The one that SAML has; each further one costs a search of the whole document.
+  library.idAttributes = ['ID']
   // It gets our list of algorithms instead of its own.
   library.SignatureAlgorithms = Object.fromEntries(
     Object.entries(signatureMethods(allow)).map(([name, hash]) => [name, signatureAlgorithm(name, hash)]),
