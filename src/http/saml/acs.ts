@@ -86,7 +86,7 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
   const now = deps.clock()
   const address = request.socket.remoteAddress ?? ''
 
-  let verified: { now: Policy; connection: Connection | DraftConnection } & VerifiedSignIn
+  let verified: Judged
   try {
     verified = await verifyPosted(deps, policy, connection, form, now)
   } catch (error) {
@@ -102,7 +102,7 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
       : await deps.accept({
           assertion,
           connection: trusted,
-          policy: verified.now,
+          policy: verified.policy,
           browserSecret: (requestId) => deps.cookies.readRequest(request, requestId),
           host: deps.baseUrl.host,
           address,
@@ -128,6 +128,12 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
   redirect(response, await wayBack(deps, { session, returnTo, entryHash: answered?.entryHash }))
 }
 
+/** A posted message, and the policy under which it was judged: the one in force when it came, or a newer one. */
+interface Judged extends VerifiedSignIn {
+  readonly policy: Policy
+  readonly connection: Connection | DraftConnection
+}
+
 /** With a second try where the identity provider has meanwhile taken a new key into use. */
 async function verifyPosted(
   deps: AcsDeps,
@@ -135,8 +141,8 @@ async function verifyPosted(
   connection: Connection | DraftConnection,
   form: Form | Refusal,
   now: Date,
-): Promise<VerifiedSignIn & { now: Policy; connection: Connection | DraftConnection }> {
-  const as = (verified: VerifiedSignIn) => ({ ...verified, now: policy, connection })
+): Promise<Judged> {
+  const as = (verified: VerifiedSignIn): Judged => ({ ...verified, policy, connection })
   if (isRefusal(form)) return as(refusedAtTheDoor(form))
   if (!('idp' in connection)) {
     return as(refusedAtTheDoor(refuse('connection.draft', `connection ${connection.name} has no identity provider yet`)))
@@ -151,7 +157,7 @@ async function verifyPosted(
   const renewed = await deps.policy()
   const again = renewed.connections.get(connection.name)
   if (!again || again.version === connection.version) return as(verified)
-  return { ...(await deps.serviceProvider.verify(message, again, now, before)), now: renewed, connection: again }
+  return { ...(await deps.serviceProvider.verify(message, again, now, before)), policy: renewed, connection: again }
 }
 
 async function readMessageField(deps: AcsDeps, connection: Connection, form: Form, now: Date): Promise<string | Uint8Array | Refusal> {
