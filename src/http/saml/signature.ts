@@ -119,8 +119,9 @@ function isBase64(element: XmlElement): boolean {
  * are how signatures are got round; and the library, which takes quadratic time over a hostile document, only ever gets
  * one that a trusted key has signed.
  * @param text what `element` was read from, with line feeds
+ * @param judged the library has already verified a signature around all this, and has seen the same bytes in it as we
  */
-export function verifySignature(text: string, element: XmlElement, trust: Trust): SignedBytes | Refusal {
+export function verifySignature(text: string, element: XmlElement, trust: Trust, judged = false): SignedBytes | Refusal {
   const signature = signatureOf(element)
   const parts = signature && partsOf(signature)
   if (!signature || !parts) return refuse('signature.missing', 'there is no signature')
@@ -141,7 +142,9 @@ export function verifySignature(text: string, element: XmlElement, trust: Trust)
   for (const certificate of trust.certificates) {
     const key = verificationKey(certificate, allow)
     if (typeof key === 'string') faults.push(key)
-    else if (verifyBytes(hash, signedInfo, key.key, value)) return agreed(xml, { text, element, signature }, key, allow)
+    else if (verifyBytes(hash, signedInfo, key.key, value)) {
+      return judged ? { xml, fingerprint: key.fingerprint } : agreed(xml, { text, element, signature }, key, allow)
+    }
   }
   if (faults.length === trust.certificates.length) {
     return refuse('signature.algorithm', `no key of the connection can be used: ${faults.join('; ') || 'it has none'}`)
@@ -153,9 +156,9 @@ export function verifySignature(text: string, element: XmlElement, trust: Trust)
 }
 
 /** The element as its signature covers it: the signed bytes, read once more. */
-export function readSigned({ text, root }: Message, trust: Trust): { root: XmlElement; fingerprint: string } | Refusal {
+export function readSigned({ text, root }: Message, trust: Trust, judged = false): { root: XmlElement; fingerprint: string } | Refusal {
   if (!readId(root)) return refuse('signature.invalid', 'the signed element has no ID that is an xs:ID')
-  const signed = verifySignature(text, root, trust)
+  const signed = verifySignature(text, root, trust, judged)
   if (isRefusal(signed)) return signed
   const again = readText(signed.xml)
   if (isRefusal(again)) return again

@@ -89,7 +89,11 @@ function verify(message: Message, expected: ResponseExpectations, trace: Trace):
   const assertionSigned = signatureOf(holder.root) !== undefined
   let assertion: XmlElement
   if (assertionSigned) {
-    const signed = trace.note('assertion-signature', readSigned(holder, expected), ({ fingerprint }) => `signed with ${fingerprint}`)
+    const signed = trace.note(
+      'assertion-signature',
+      readSigned(holder, expected, responseSigned && !encrypted),
+      ({ fingerprint }) => `signed with ${fingerprint}`,
+    )
     if (isRefusal(signed)) return signed
     assertion = signed.root
   } else {
