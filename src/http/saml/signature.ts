@@ -114,8 +114,8 @@ function isBase64(element: XmlElement): boolean {
 }
 
 /**
- * Verifies the signature of one element, whose fault has been asked for before. Twice: by our own linear reader and
- * canonicaliser, and then by the library, which must see the very same bytes. Two readers that disagree about a document
+ * Verifies the signature of one element, whose fault has been asked for before. First by our own linear reader and
+ * canonicaliser, and then by the library, which must see the very same bytes (unless it has seen them already). Two readers that disagree about a document
  * are how signatures are got round; and the library, which takes quadratic time over a hostile document, only ever gets
  * one that a trusted key has signed.
  * @param text what `element` was read from, with line feeds

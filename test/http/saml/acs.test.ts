@@ -7,7 +7,7 @@ import type { RefusalCode } from '../../../src/domain/refusals.ts'
 import { findSignIn, findUser } from '../../../src/store/console-reads.ts'
 import { dialects } from '../../support/databases.ts'
 import { startHouse, type TestHouse } from '../../support/house.ts'
-import { type Answer, answerForm, answerXml, keyPair } from '../../support/idp.ts'
+import { type Answer, answerForm, answerXml, keyPair, metadataXml } from '../../support/idp.ts'
 import { type Page, requestOnce, Walker } from '../../support/walker.ts'
 
 const MINUTE = 60_000
@@ -286,6 +286,22 @@ for (const dialect of dialects) {
         [200, 200, 200, 200, 200, 200],
       )
       assert.equal(await house.count('users'), before + 1)
+    })
+
+    it('knows a NameID of one connection only there', async () => {
+      await house.signIn(new Walker(), { nameId: 'somebody' })
+      const theirs = await keyPair('another identity provider')
+      const xml = metadataXml('https://another.example', 'https://another.example/sso', [theirs.certificate])
+      await house.apply({ connections: [{ ...house.connection, name: 'another', metadata: { xml } }] })
+      const walker = new Walker()
+      const { id } = await house.begin(walker, '/sign-in/another')
+      const acs = `${house.baseUrl}/saml/another/acs`
+      const audience = `${house.baseUrl}/saml/another/metadata`
+      const answer = house.answer({ acs, audience, issuer: 'https://another.example', inResponseTo: id, nameId: 'somebody' })
+      await nothingChanged(async () => {
+        const page = await walker.post(acs, answerForm(theirs, answer), {}, new URL('https://another.example/'))
+        assert.equal((await recordOf(page))?.code, 'match.unlinked', 'not the same person because of the same name')
+      })
     })
 
     it('does not join an account that it finds by its user name', async () => {
