@@ -141,7 +141,9 @@ export function readConfig(environment: Environment): Config {
     metadataDays: env.GATEHOUSE_METADATA_DAYS,
     // In development an identity provider runs beside us.
     internalHosts: [
-      ...env.GATEHOUSE_INTERNAL_HOSTS.split(/[\s,]+/).filter(Boolean),
+      ...env.GATEHOUSE_INTERNAL_HOSTS.toLowerCase()
+        .split(/[\s,]+/)
+        .filter(Boolean),
       ...(production ? [] : ['localhost', '127.0.0.1', '::1']),
     ],
     allow: {

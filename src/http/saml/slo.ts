@@ -33,6 +33,7 @@ export interface SloDeps {
     arrived: ArrivedLogoutResponse,
   ) => Promise<{ reference: string; outcome: ArrivedLogoutResponse['outcome'] } | Refused>
   readonly refuse: (attempt: RefusedAttempt) => Promise<Refused>
+  readonly rescue: (connection: Connection, now: Date) => Promise<unknown>
   readonly log: Logger
 }
 
@@ -63,9 +64,7 @@ async function receive(
   const address = request.socket.remoteAddress ?? ''
   let verified: VerifiedLogout
   try {
-    verified = isRefusal(delivery)
-      ? { outcome: refuse('logout.malformed', delivery.detail), steps: [{ step: 'message', passed: false, came: delivery.detail }] }
-      : await deps.serviceProvider.verifyLogout(delivery, connection, now)
+    verified = isRefusal(delivery) ? refusedAtTheDoor(delivery) : await verifyDelivered(deps, delivery, connection, now)
   } catch (error) {
     if (!(error instanceof VerifierBusy)) throw error
     return sendProblem(request, response, busy)
@@ -78,6 +77,20 @@ async function receive(
   const arrived = { connection, address, steps, now }
   if (content.kind === 'response') return answerToOurs(deps, request, response, { ...arrived, ...content })
   return requestOfTheirs(deps, request, response, binding, { ...arrived, ...content })
+}
+
+function refusedAtTheDoor({ detail }: Refusal): VerifiedLogout {
+  const steps = [{ step: 'message', passed: false, came: detail } as const]
+  return { outcome: refuse('logout.malformed', detail), steps, unknownKey: false }
+}
+
+/** With a second try where the identity provider has meanwhile taken a new key into use. */
+async function verifyDelivered(deps: SloDeps, delivery: LogoutDelivery, connection: Connection, now: Date): Promise<VerifiedLogout> {
+  const verified = await deps.serviceProvider.verifyLogout(delivery, connection, now)
+  if (!verified.unknownKey) return verified
+  await deps.rescue(connection, now)
+  const again = (await deps.policy()).connections.get(connection.name)
+  return again && again.version !== connection.version ? deps.serviceProvider.verifyLogout(delivery, again, now) : verified
 }
 
 function tellRefusal(deps: SloDeps, request: Request, response: Response, connection: Connection, { refusal, reference }: Refused) {

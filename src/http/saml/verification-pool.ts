@@ -76,6 +76,7 @@ export function verificationPool({ threads = THREADS, queue = QUEUE }: { threads
   const failed = (refusal: Refusal, before: readonly Step[] = []) => ({
     outcome: refusal,
     steps: [...before, { step: 'message', passed: false, came: refusal.detail } as const],
+    unknownKey: false,
   })
   return {
     response: (field, expected, before = []) =>

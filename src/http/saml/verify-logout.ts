@@ -60,12 +60,15 @@ export type LogoutContent =
 export interface VerifiedLogout {
   readonly outcome: LogoutContent | Refusal
   readonly steps: readonly Step[]
+  /** None of the keys that we know verifies it; there may be a new one. */
+  readonly unknownKey: boolean
 }
 
 export function verifyLogout(delivery: LogoutDelivery, expected: LogoutExpectations): VerifiedLogout {
   const trace = new Trace()
   const outcome = 'query' in delivery ? byAddress(delivery.query, expected, trace) : byForm(delivery.form, expected, trace)
-  return { outcome: isRefusal(outcome) ? asLogout(outcome) : outcome, steps: trace.steps }
+  const unknownKey = isRefusal(outcome) && outcome.code === 'signature.invalid'
+  return { outcome: isRefusal(outcome) ? asLogout(outcome) : outcome, steps: trace.steps, unknownKey }
 }
 
 /** Checks that sign-ins share name their refusals for a sign-in. */
@@ -119,7 +122,7 @@ function verifyQuery(
       return { message: text, relayState: decoded(relayState), fingerprint: key.fingerprint }
     }
   }
-  return refuse('logout.signature', 'no key of the connection verifies the signature in the address')
+  return refuse('signature.invalid', 'no key of the connection verifies the signature in the address')
 }
 
 /** One step of URL decoding, as a form would do it. */

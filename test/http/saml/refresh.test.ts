@@ -11,11 +11,11 @@ import { metadataReader } from '../../../src/app/metadata-reader.ts'
 import { isInternal, outbound } from '../../../src/app/outbound.ts'
 import { refreshIfDue, refreshMetadata } from '../../../src/flows/refresh-metadata.ts'
 import { NOTHING_INSECURE } from '../../../src/http/saml/names.ts'
-import { signMessage } from '../../../src/http/saml/outgoing.ts'
+import { byRedirect, logoutRequestXml, signMessage } from '../../../src/http/saml/outgoing.ts'
 import { findSignIn } from '../../../src/store/console-reads.ts'
 import { metadataStateOf } from '../../../src/store/metadata-states.ts'
 import { policyReader } from '../../../src/store/policies.ts'
-import { OPERATOR, startHouse, type TestHouse } from '../../support/house.ts'
+import { logoutServices, OPERATOR, startHouse, type TestHouse } from '../../support/house.ts'
 import { answerXml, type KeyPair, keyPair, metadataXml } from '../../support/idp.ts'
 import { type Page, Walker } from '../../support/walker.ts'
 
@@ -230,6 +230,21 @@ describe('metadata that is looked at again', () => {
     assert.match(refreshed?.reasons[0] ?? '', /changed meanwhile/)
     assert.equal((await corp()).idp.certificates[0], house.idp.keys.certificate.replace(/-----.*?-----|\s/g, ''))
     peer.answers['/metadata'] = slow as never
+  })
+
+  it('is looked at for a logout by an unknown key too', async () => {
+    const walker = new Walker()
+    await house.signIn(walker)
+    const services = logoutServices('https://idp.example/slo')
+    serve(metadataXml(house.idp.entityId, 'https://idp.example/sso', [house.idp.keys.certificate, next.certificate], services))
+    house.clock.now = new Date(house.clock.now.getTime() + HOUR)
+    const destination = `${house.baseUrl}/saml/corp/slo`
+    const nameId = { value: 'ada', format: 'urn:oasis:names:tc:SAML:2.0:nameid-format:persistent' }
+    const xml = logoutRequestXml({ id: '_by-a-new-key', now: house.clock.now, issuer: house.idp.entityId, destination, nameId })
+    const dispatch = byRedirect(destination, { xml, kind: 'SAMLRequest' }, next)
+    assert.ok('redirect' in dispatch)
+    await walker.step(dispatch.redirect)
+    assert.equal((await walker.get(`${house.baseUrl}/me`, { accept: 'application/json' })).status, 401)
   })
 
   it('lets everybody wait who comes while a new key is looked for', async () => {
