@@ -127,9 +127,10 @@ export function assemble({
     clockSkewSeconds: config.clockSkewSeconds,
     takePassive: (request) => takePassive(ports, request),
     rescue: oneAtATime((connection, now) => rescueMetadata(rescuing, { connection, now })),
-    resolveArtifact: (artifact, connection, now) => common.serviceProvider.resolveArtifact(artifact, connection, { id: newId(), now }),
+    resolveArtifact: (artifact, connection, now) =>
+      common.serviceProvider.resolveArtifact(artifact, connection, { id: mint.messageId(), now }),
     startLogout: (session) => startLogout(ports, session),
-    newId,
+    newId: mint.messageId,
     acceptLogoutRequest: (arrived) => acceptLogoutRequest(ports, arrived),
     acceptLogoutResponse: (arrived) => acceptLogoutResponse(ports, arrived),
     findToken: (secretHash, now) => findToken(db, secretHash, now),
@@ -164,16 +165,11 @@ export function assemble({
   }
 }
 
-/** SAML core 2.0, section 1.3.4: an ID is an xs:NCName, hence the underscore. */
-function newId(): string {
-  return `_${mint.secret()}`
-}
-
 const RESCUE_PATIENCE_MS = 10_000
 
 /** Whoever comes while a connection's metadata is being fetched waits for that, instead of being refused. */
-function oneAtATime(rescue: (connection: Connection, now: Date) => Promise<boolean>): typeof rescue {
-  const underWay = new Map<SourceId, Promise<boolean>>()
+function oneAtATime(rescue: (connection: Connection, now: Date) => Promise<void>): typeof rescue {
+  const underWay = new Map<SourceId, Promise<void>>()
   return (connection, now) => {
     const already = underWay.get(connection.id)
     if (already) return already

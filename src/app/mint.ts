@@ -19,8 +19,13 @@ function entropy(bytes: number): Buffer {
   return piece
 }
 
+function secret(): string {
+  return entropy(32).toString('base64url')
+}
+
 export const mint: Mint = {
   id: (prefix, now) => mintId(prefix, now, entropy(ID_ENTROPY)),
   reference: () => mintReference(entropy(REFERENCE_ENTROPY)),
-  secret: () => entropy(32).toString('base64url'),
+  secret,
+  messageId: () => `_${secret()}`,
 }

@@ -55,12 +55,14 @@ export class Trace {
 
   /** Notes how a check went, and hands its outcome on. */
   note<Outcome>(step: StepName, outcome: Outcome | Refusal, came?: (outcome: Outcome) => string | undefined): Outcome | Refusal {
-    if (isRefusal(outcome)) this.fail(step, outcome)
-    else this.pass(step, came?.(outcome as Outcome))
+    if (isRefusal(outcome)) return this.fail(step, outcome)
+    this.pass(step, came?.(outcome as Outcome))
     return outcome
   }
 
-  fail(step: StepName, { detail, expected, came }: Refusal): void {
+  fail(step: StepName, refusal: Refusal): Refusal {
+    const { detail, expected, came } = refusal
     this.steps.push({ step, passed: false, ...(expected === undefined ? {} : { expected }), came: came ?? detail })
+    return refusal
   }
 }

@@ -105,13 +105,13 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
       takeRequest(ports, tx, arrival),
       lookUp(ports, tx, prepared),
     ])
-    const unused = claimed ? undefined : refuse('assertion.replayed', `assertion ${assertion.id} was used before`)
-    if (isRefusal(trace.note('unused', unused ?? assertion.id))) return no(unused as Refusal)
+    if (!claimed) return no(trace.fail('unused', refuse('assertion.replayed', `assertion ${assertion.id} was used before`)))
+    trace.pass('unused', assertion.id)
     const answers = trace.note('request', request, (one) => one?.id ?? 'the identity provider began')
     if (isRefusal(answers)) return no(answers)
     const stale = staleSignIn(arrival, answers)
-    if (stale) return no(trace.note('authentication', stale) as Refusal)
-    if (isRefusal(found)) return no(trace.note('match', found) as Refusal)
+    if (stale) return no(trace.fail('authentication', stale))
+    if (isRefusal(found)) return no(trace.fail('match', found))
 
     // Decide.
     const { outcome, explanation } = decide(found.prepared, found.known, arrival.policy.sources, ports.mint.id('usr', now))

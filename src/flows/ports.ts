@@ -30,6 +30,8 @@ export interface Mint {
   reference(): string
   /** 256 bits, base64url. */
   secret(): string
+  /** Of a SAML message: an xs:NCName, hence the underscore in front of a secret (SAML core 2.0, section 1.3.4). */
+  messageId(): string
 }
 
 /** The transaction has lost sight of the database; the same request may succeed a little later. */

@@ -155,10 +155,8 @@ export async function refreshIfDue(
 }
 
 /** A signature verified under none of the known keys: there may be a new one. Looks once in a while, however often that happens. */
-export async function rescueMetadata(ports: RefreshPorts, { connection, now }: { connection: Connection; now: Date }): Promise<boolean> {
-  if (!connection.metadata || !('url' in connection.metadata)) return false
+export async function rescueMetadata(ports: RefreshPorts, { connection, now }: { connection: Connection; now: Date }): Promise<void> {
+  if (!connection.metadata || !('url' in connection.metadata)) return
   const ours = await ports.inTransaction((tx) => ports.metadataStates.claimRescue(tx, connection.id, now, RESCUE_EVERY_MS))
-  if (!ours) return false
-  const refreshed = await refreshMetadata(ports, { connection, actor: RESCUE, now })
-  return refreshed?.outcome === 'applied' && refreshed.addedKeys.length > 0
+  if (ours) await refreshMetadata(ports, { connection, actor: RESCUE, now })
 }

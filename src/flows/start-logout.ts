@@ -31,7 +31,7 @@ export async function startLogout(
     ])
     const { connection, nameId, nameQualifiers, sessionIndex } = session
     if (!nameId || !ask.reaches(connection)) return undefined
-    const requestId = `_${ports.mint.secret()}`
+    const requestId = ports.mint.messageId()
     const expiresAt = new Date(now.getTime() + LOGOUT_MINUTES * 60_000)
     await ports.sentLogouts.keep(tx, { id: requestId, connection, user, expiresAt })
     return { requestId, nameId, ...(nameQualifiers ? { nameQualifiers } : {}), ...(sessionIndex === undefined ? {} : { sessionIndex }) }

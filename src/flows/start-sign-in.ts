@@ -19,8 +19,7 @@ export async function startSignIn(
   ports: Transactions & { requests: SignInRequests; mint: Mint },
   ask: { connection: Connection; returnTo: URL; entryHash?: string; replaces?: SessionId; passive: boolean; now: Date },
 ): Promise<StartedSignIn> {
-  // SAML core 2.0, section 1.3.4: an ID is an xs:NCName, hence the underscore.
-  const requestId = `_${ports.mint.secret()}`
+  const requestId = ports.mint.messageId()
   const browserSecret = ports.mint.secret()
   await ports.inTransaction((tx) =>
     ports.requests.keep(tx, {

@@ -14,12 +14,12 @@ import { redirect } from '../pages.ts'
 import { methodNotAllowed, notFound, type Problem, refusalProblem, sendProblem } from '../problem.ts'
 import { type ReturnDeps, readReturnTo, wayBack } from '../return.ts'
 import { type Form, readPostedForm } from './posted-form.ts'
+import { type RescueDeps, renewed } from './rescue.ts'
 import type { ServiceProvider, VerifiedSignIn } from './service-provider.ts'
 import { begin, type SignInDeps } from './sign-in.ts'
 import { VerifierBusy } from './verification-pool.ts'
 
-export interface AcsDeps extends ReturnDeps {
-  readonly policy: () => Promise<Policy>
+export interface AcsDeps extends ReturnDeps, RescueDeps {
   readonly serviceProvider: ServiceProvider
   readonly cookies: CookieJar
   readonly sessionHours: number
@@ -33,8 +33,6 @@ export interface AcsDeps extends ReturnDeps {
     browserSecret: string
     now: Date
   }) => Promise<SignInRequest | undefined>
-  /** Looks for new keys, once in a while. */
-  readonly rescue: (connection: Connection, now: Date) => Promise<unknown>
   /** Fetches what is behind an artifact. */
   readonly resolveArtifact: (artifact: string, connection: Connection, now: Date) => Promise<Uint8Array | Refusal>
   readonly log: Logger
@@ -152,12 +150,8 @@ async function verifyPosted(
   const before = typeof message === 'string' ? [] : [{ step: 'artifact', passed: true } as const]
   const verified = await deps.serviceProvider.verify(message, connection, now, before)
   if (!isUnknownKey(verified)) return as(verified)
-  await deps.rescue(connection, now)
-  // Another node, or somebody a moment ago, may have found the new key.
-  const renewed = await deps.policy()
-  const again = renewed.connections.get(connection.name)
-  if (!again || again.version === connection.version) return as(verified)
-  return { ...(await deps.serviceProvider.verify(message, again, now, before)), policy: renewed, connection: again }
+  const again = await renewed(deps, connection, now)
+  return again ? { ...(await deps.serviceProvider.verify(message, again.connection, now, before)), ...again } : as(verified)
 }
 
 async function readMessageField(deps: AcsDeps, connection: Connection, form: Form, now: Date): Promise<string | Uint8Array | Refusal> {

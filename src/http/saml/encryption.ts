@@ -5,6 +5,7 @@
 
 import { constants, createDecipheriv, privateDecrypt, randomBytes } from 'node:crypto'
 import { type Refusal, refuse } from '../../domain/refusals.ts'
+import { decodeBase64 } from './base64.ts'
 import { algorithm, DSIG, SHA1, XENC, XENC11 } from './names.ts'
 import { attributeOf, childrenNamed, elementsOf, quote, textOf, type XmlElement } from './xml.ts'
 
@@ -172,8 +173,5 @@ function only(parent: XmlElement, local: string): XmlElement | undefined {
 function cipherValue(parent: XmlElement): Buffer | undefined {
   const cipherData = only(parent, 'CipherData')
   const value = cipherData && elementsOf(cipherData).length === 1 ? only(cipherData, 'CipherValue') : undefined
-  const base64 = (value && textOf(value))?.replace(/\s+/g, '')
-  if (!base64) return undefined
-  const bytes = Buffer.from(base64, 'base64')
-  return bytes.toString('base64') === base64 ? bytes : undefined
+  return decodeBase64((value && textOf(value)) ?? '')
 }

@@ -8,8 +8,20 @@ import { type Allowances, DSIG, HTTP_POST, HTTP_REDIRECT, METADATA, SOAP_BINDING
 import { keyFault } from './signature.ts'
 import { attributeOf, childrenNamed, descendants, isNamed, textOf, type XmlElement } from './xml.ts'
 
-/** @returns the string says in plain words why it cannot be used */
-export function readIdpMetadata(entity: XmlElement, { allow, now }: { allow: Allowances; now: Date }): IdentityProvider | string {
+/** What an element of metadata says of how long it holds; what is said of a group holds for all within (sections 2.3.1, 2.3.2). */
+export interface MetadataLimits {
+  readonly validUntil: string | undefined
+  readonly cacheDuration: string | undefined
+}
+
+/**
+ * @param groups those around the entity
+ * @returns the string says in plain words why it cannot be used
+ */
+export function readIdpMetadata(
+  entity: XmlElement,
+  { allow, now, groups }: { allow: Allowances; now: Date; groups: readonly MetadataLimits[] },
+): IdentityProvider | string {
   const entityId = attributeOf(entity, 'entityID')
   if (!isNamed(entity, METADATA, 'EntityDescriptor') || !entityId) return 'an EntityDescriptor without an entityID'
   const [role, another] = childrenNamed(entity, METADATA, 'IDPSSODescriptor')
@@ -17,11 +29,14 @@ export function readIdpMetadata(entity: XmlElement, { allow, now }: { allow: All
     return `${entityId} has ${role ? 'several identity provider roles' : 'no identity provider role (IDPSSODescriptor)'}`
   const ends: string[] = []
   const spans: number[] = []
-  for (const element of [entity, role]) {
-    const until = attributeOf(element, 'validUntil')
+  const own = [entity, role].map((element) => ({
+    validUntil: attributeOf(element, 'validUntil'),
+    cacheDuration: attributeOf(element, 'cacheDuration'),
+  }))
+  for (const { validUntil: until, cacheDuration } of [...groups, ...own]) {
     if (until !== undefined && !(Number(readDate(until)) > now.getTime())) return `the metadata was valid until ${until} only`
     if (until !== undefined) ends.push(until)
-    const span = durationSeconds(attributeOf(element, 'cacheDuration'))
+    const span = durationSeconds(cacheDuration)
     if (span !== undefined) spans.push(span)
   }
   const redirect = endpointOf(role, 'SingleSignOnService', HTTP_REDIRECT, allow)?.location

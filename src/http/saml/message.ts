@@ -3,6 +3,7 @@
 // unless the element it was read from came out of a signature.
 
 import { type Refusal, type RefusalCode, refuse } from '../../domain/refusals.ts'
+import { decodeBase64 } from './base64.ts'
 import { ASSERTION, ENTITY_FORMAT, PROTOCOL, STATUS } from './names.ts'
 import { attributeOf, childrenNamed, MESSAGE_LIMITS, quote, readXml, textOf, withLineFeeds, type XmlElement, XmlFault } from './xml.ts'
 
@@ -12,13 +13,9 @@ export interface Message {
   readonly root: XmlElement
 }
 
-/** The field of a form, base64, as one line or wrapped; what would decode to the same bytes in another spelling is refused. */
+/** The field of a form. */
 export function decodeField(field: string): Buffer | Refusal {
-  const base64 = /\s/.test(field) ? field.replace(/[ \t\r\n]+/g, '') : field
-  const bytes = Buffer.from(base64, 'base64')
-  return bytes.toString('base64') === base64 && base64 !== ''
-    ? bytes
-    : refuse('response.not-base64', 'the message is not base64', { expected: 'base64 (RFC 4648, section 4)' })
+  return decodeBase64(field) ?? refuse('response.not-base64', 'the message is not base64', { expected: 'base64 (RFC 4648, section 4)' })
 }
 
 export function readMessage(bytes: Uint8Array): Message | Refusal {

@@ -5,8 +5,7 @@
 import { createHash, createPublicKey, type Hash, verify as verifyBytes } from 'node:crypto'
 import type { IdentityProvider } from '../../domain/policy.ts'
 import { CanonicalWriter, canonical } from './canonical.ts'
-import { readIdpMetadata } from './idp-metadata.ts'
-import { durationSeconds, readDate } from './message.ts'
+import { type MetadataLimits, readIdpMetadata } from './idp-metadata.ts'
 import { type Allowances, algorithm, DSIG, digestMethods, METADATA, signatureMethods } from './names.ts'
 import { keyFault, partsOf, signatureFault } from './signature.ts'
 import {
@@ -69,12 +68,13 @@ class Picker implements XmlHandler {
   private readonly signature: StreamedSignature | undefined
   private depth = 0
   private rootFault: string | undefined
-  private outer: { validUntil: string | undefined; cacheDuration: string | undefined }[] = []
+  /** Of the groups around what is being read, the outermost first. */
+  private groups: (MetadataLimits & { readonly depth: number })[] = []
   private builder: { tree: XmlTreeBuilder; depth: number; elements: number } | undefined
   private entities = 0
   private providers = 0
   private names: string[] = []
-  private picked: { entity: XmlElement; validUntil: (string | undefined)[]; cacheDurations: (string | undefined)[] } | undefined
+  private picked: { readonly entity: XmlElement; readonly groups: readonly MetadataLimits[] } | undefined
 
   constructor(demands: MetadataDemands) {
     this.demands = demands
@@ -97,8 +97,7 @@ class Picker implements XmlHandler {
       this.builder.tree.open(tag)
     } else if (named('EntitiesDescriptor')) {
       const said = (name: string) => tag.attributes.find((one) => one.namespace === '' && one.local === name)?.value
-      this.outer.length = this.depth
-      this.outer[this.depth - 1] = { validUntil: said('validUntil'), cacheDuration: said('cacheDuration') }
+      this.groups.push({ depth: this.depth, validUntil: said('validUntil'), cacheDuration: said('cacheDuration') })
     } else if (this.depth === 1) {
       this.rootFault = `the root element is ${tag.local}, not an EntityDescriptor or EntitiesDescriptor`
     }
@@ -113,6 +112,7 @@ class Picker implements XmlHandler {
     this.signature?.close(end)
     this.builder?.tree.close(end)
     if (this.builder?.depth === this.depth) this.entityRead(this.builder.tree.root as XmlElement)
+    if (this.groups.at(-1)?.depth === this.depth) this.groups.pop()
     this.depth--
   }
 
@@ -130,9 +130,8 @@ class Picker implements XmlHandler {
   }
 
   private pick(entity: XmlElement): void {
-    const outer = this.outer.slice(0, this.depth - 1)
     if (this.picked) this.rootFault = `${attributeOf(entity, 'entityID')} is there twice`
-    this.picked = { entity, validUntil: outer.map((one) => one?.validUntil), cacheDurations: outer.map((one) => one?.cacheDuration) }
+    this.picked = { entity, groups: [...this.groups] }
   }
 
   result(): ReadMetadata | string {
@@ -148,26 +147,9 @@ class Picker implements XmlHandler {
         ? `there is no identity provider among its ${this.entities} entities`
         : `there is no ${entityId} among its ${this.entities} entities`
     }
-    for (const until of this.picked.validUntil) {
-      if (until !== undefined && !(Number(readDate(until)) > now.getTime())) return `the metadata was valid until ${until} only`
-    }
-    const idp = readIdpMetadata(this.picked.entity, { allow, now })
-    if (typeof idp === 'string') return idp
-    return { idp: withOuterLimits(idp, this.picked), xml: writeXml(this.picked.entity), entities: this.entities }
-  }
-}
-
-/** What is said of a whole group holds for each of its entities (sections 2.3.1 and 2.3.2). */
-function withOuterLimits(
-  idp: IdentityProvider,
-  { validUntil, cacheDurations }: { validUntil: (string | undefined)[]; cacheDurations: (string | undefined)[] },
-): IdentityProvider {
-  const ends = [idp.validUntil, ...validUntil].filter((one) => one !== undefined).sort((a, b) => Number(readDate(a)) - Number(readDate(b)))
-  const spans = [idp.cacheSeconds, ...cacheDurations.map(durationSeconds)].filter((one) => one !== undefined)
-  return {
-    ...idp,
-    ...(ends[0] === undefined ? {} : { validUntil: ends[0] }),
-    ...(spans.length ? { cacheSeconds: Math.min(...spans) } : {}),
+    const { entity, groups } = this.picked
+    const idp = readIdpMetadata(entity, { allow, now, groups })
+    return typeof idp === 'string' ? idp : { idp, xml: writeXml(entity), entities: this.entities }
   }
 }
 

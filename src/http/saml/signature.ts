@@ -5,6 +5,7 @@
 import { createHash, type KeyObject, verify as verifyBytes, X509Certificate } from 'node:crypto'
 import { SignedXml } from 'xml-crypto'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
+import { decodeBase64 } from './base64.ts'
 import { canonical, inclusivePrefixes } from './canonical.ts'
 import { type Message, readId, readText } from './message.ts'
 import {
@@ -109,8 +110,7 @@ function algorithmFault(canonicalization: XmlElement, method: XmlElement, refere
 const MOST_PREFIXES = 16
 
 function isBase64(element: XmlElement): boolean {
-  const text = base64Of(element)
-  return text !== '' && Buffer.from(text, 'base64').toString('base64') === text
+  return decodeBase64(textOf(element) ?? '') !== undefined
 }
 
 /**

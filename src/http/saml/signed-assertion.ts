@@ -19,16 +19,16 @@ export function readSignedAssertion(root: XmlElement, expected: ResponseExpectat
   const id = readId(root)
   if (!isNamed(root, ASSERTION, 'Assertion') || attributeOf(root, 'Version') !== '2.0' || !id) {
     const refusal = refuse('assertion.malformed', 'the signed element is not a SAML 2.0 assertion with an ID')
-    return trace.note('issuer', refusal) as Refusal
+    return trace.fail('issuer', refusal)
   }
   const issuer = issuerFault(root, expected.issuer, 'assertion.issuer', 'the assertion’s')
-  if (issuer) return trace.note('issuer', issuer) as Refusal
+  if (issuer) return trace.fail('issuer', issuer)
   trace.pass('issuer', expected.issuer)
 
   const times = trace.note('times', readTimes(root, clock), ({ until }) => `valid until ${until.toISOString()}`)
   if (isRefusal(times)) return times
   const meant = checkConditions(root, expected)
-  if (meant) return trace.note('audience', meant) as Refusal
+  if (meant) return trace.fail('audience', meant)
   trace.pass('audience', expected.audience)
   const subject = trace.note('subject', readSubject(root, expected, clock), (read) => read.nameId?.format)
   if (isRefusal(subject)) return subject

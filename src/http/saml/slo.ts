@@ -3,7 +3,7 @@
 
 import { type Request, type Response, Router } from 'express'
 import type { Logger } from 'pino'
-import type { Connection, Policy } from '../../domain/policy.ts'
+import type { Connection } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import type { Refused } from '../../flows/accept-assertion.ts'
 import type { ArrivedLogoutRequest, ArrivedLogoutResponse } from '../../flows/accept-logout.ts'
@@ -15,13 +15,13 @@ import type { FindVisit } from '../session.ts'
 import { busy } from './acs.ts'
 import { sendDispatch } from './dispatch.ts'
 import { readPostedForm } from './posted-form.ts'
+import { type RescueDeps, renewed } from './rescue.ts'
 import type { ServiceProvider } from './service-provider.ts'
 import { VerifierBusy } from './verification-pool.ts'
 import type { LogoutContent, LogoutDelivery, VerifiedLogout } from './verify-logout.ts'
 
-export interface SloDeps {
+export interface SloDeps extends RescueDeps {
   readonly baseUrl: URL
-  readonly policy: () => Promise<Policy>
   readonly visit: FindVisit
   readonly cookies: CookieJar
   readonly clock: () => Date
@@ -33,7 +33,6 @@ export interface SloDeps {
     arrived: ArrivedLogoutResponse,
   ) => Promise<{ reference: string; outcome: ArrivedLogoutResponse['outcome'] } | Refused>
   readonly refuse: (attempt: RefusedAttempt) => Promise<Refused>
-  readonly rescue: (connection: Connection, now: Date) => Promise<unknown>
   readonly log: Logger
 }
 
@@ -88,9 +87,8 @@ function refusedAtTheDoor({ detail }: Refusal): VerifiedLogout {
 async function verifyDelivered(deps: SloDeps, delivery: LogoutDelivery, connection: Connection, now: Date): Promise<VerifiedLogout> {
   const verified = await deps.serviceProvider.verifyLogout(delivery, connection, now)
   if (!verified.unknownKey) return verified
-  await deps.rescue(connection, now)
-  const again = (await deps.policy()).connections.get(connection.name)
-  return again && again.version !== connection.version ? deps.serviceProvider.verifyLogout(delivery, again, now) : verified
+  const again = await renewed(deps, connection, now)
+  return again ? deps.serviceProvider.verifyLogout(delivery, again.connection, now) : verified
 }
 
 function tellRefusal(deps: SloDeps, request: Request, response: Response, connection: Connection, { refusal, reference }: Refused) {
@@ -122,8 +120,8 @@ async function requestOfTheirs(
     { reference: accepted.reference, connection: connection.name, ended: accepted.ended },
     'logged out by the identity provider',
   )
-  const { session, secret } = await deps.visit(request, deps.baseUrl.host)
-  if (!session && (secret !== undefined || deps.cookies.readSession(request))) deps.cookies.clearSession(response)
+  const { session } = await deps.visit(request, deps.baseUrl.host)
+  if (!session && deps.cookies.readSession(request)) deps.cookies.clearSession(response)
   const dispatch = deps.serviceProvider.logoutResponse(connection, {
     id: deps.newId(),
     inResponseTo: arrived.id,

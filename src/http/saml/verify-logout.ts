@@ -8,6 +8,7 @@ import { inflateRawSync } from 'node:zlib'
 import type { NameId } from '../../domain/model.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import { type Step, Trace } from '../../domain/steps.ts'
+import { decodeBase64 } from './base64.ts'
 import {
   Clock,
   decodeField,
@@ -89,7 +90,7 @@ function byAddress(query: string, expected: LogoutExpectations, trace: Trace): L
   if (isRefusal(message)) return message
   if (signatureOf(message.root)) {
     // Bindings, section 3.4.4.1: it is removed before the message is put into an address.
-    return trace.note('message-signature', refuse('logout.malformed', 'a signature in the message as well as in the address')) as Refusal
+    return trace.fail('message-signature', refuse('logout.malformed', 'a signature in the message as well as in the address'))
   }
   return readContent(message.root, signed.relayState, expected, trace)
 }
@@ -108,9 +109,8 @@ function verifyQuery(
   const name = decoded(sigAlg)
   const hash = algorithm(signatureMethods(allow), name)
   if (!hash) return refuse('logout.signature', `the signature method ${quote(name)} is not accepted`, { came: quote(name) })
-  const value = decoded(signature)?.replace(/\s+/g, '')
-  const bytes = Buffer.from(value ?? '', 'base64')
-  if (!value || bytes.toString('base64') !== value) return refuse('logout.signature', 'the Signature is not base64')
+  const bytes = decodeBase64(decoded(signature) ?? '')
+  if (!bytes) return refuse('logout.signature', 'the Signature is not base64')
   const input = Buffer.from(query.slice(0, query.indexOf('&Signature=')))
   const text = decoded(message)
   if (text === undefined || (relayState !== undefined && decoded(relayState) === undefined)) {
@@ -148,7 +148,7 @@ function byForm(form: Readonly<Record<string, unknown>>, expected: LogoutExpecta
   const { SAMLRequest, SAMLResponse, RelayState } = form
   const field = SAMLRequest ?? SAMLResponse
   if (typeof field !== 'string' || (SAMLRequest !== undefined && SAMLResponse !== undefined)) {
-    return trace.note('message', refuse('logout.malformed', 'the form has no single field SAMLRequest or SAMLResponse')) as Refusal
+    return trace.fail('message', refuse('logout.malformed', 'the form has no single field SAMLRequest or SAMLResponse'))
   }
   const bytes = decodeField(field)
   const message = trace.note('message', isRefusal(bytes) ? bytes : readMessage(bytes))
@@ -156,7 +156,7 @@ function byForm(form: Readonly<Record<string, unknown>>, expected: LogoutExpecta
   const signed = trace.note('message-signature', signedMessage(message, expected), ({ fingerprint }) => `signed with ${fingerprint}`)
   if (isRefusal(signed)) return signed
   const kind = signed.root.local === 'LogoutRequest' ? SAMLRequest : SAMLResponse
-  if (kind === undefined) return trace.note('message', refuse('logout.malformed', `a ${signed.root.local} in the other field`)) as Refusal
+  if (kind === undefined) return trace.fail('message', refuse('logout.malformed', `a ${signed.root.local} in the other field`))
   return readContent(signed.root, typeof RelayState === 'string' ? RelayState : undefined, expected, trace)
 }
 
@@ -182,18 +182,15 @@ function readContent(
   const id = readId(root)
   const request = isNamed(root, PROTOCOL, 'LogoutRequest')
   if (!id || attributeOf(root, 'Version') !== '2.0' || !(request || isNamed(root, PROTOCOL, 'LogoutResponse'))) {
-    return trace.note(
-      'message',
-      refuse('logout.malformed', `a ${quote(root.local)} that is not a SAML 2.0 logout message with an ID`),
-    ) as Refusal
+    return trace.fail('message', refuse('logout.malformed', `a ${quote(root.local)} that is not a SAML 2.0 logout message with an ID`))
   }
   const issuer = issuerFault(root, expected.issuer, 'logout.issuer', 'the message’s')
-  if (issuer) return trace.note('issuer', issuer) as Refusal
+  if (issuer) return trace.fail('issuer', issuer)
   trace.pass('issuer')
   const destination = attributeOf(root, 'Destination')
   if (destination !== expected.slo) {
     const compared = { expected: expected.slo, came: quote(destination) }
-    return trace.note('destination', refuse('logout.destination', `Destination is ${compared.came}`, compared)) as Refusal
+    return trace.fail('destination', refuse('logout.destination', `Destination is ${compared.came}`, compared))
   }
   trace.pass('destination')
   const until = trace.note('expiry', readExpiry(root, new Clock(expected)))
@@ -223,8 +220,8 @@ function readRequest(
   trace: Trace,
 ): LogoutContent | Refusal {
   const subject = readName(root, expected)
-  if (isRefusal(subject)) return trace.note('subject', subject) as Refusal
-  if (!subject.nameId) return trace.note('subject', refuse('logout.malformed', 'the request names nobody')) as Refusal
+  if (isRefusal(subject)) return trace.fail('subject', subject)
+  if (!subject.nameId) return trace.fail('subject', refuse('logout.malformed', 'the request names nobody'))
   trace.pass('subject', subject.nameId.format)
   const sessionIndexes = childrenNamed(root, PROTOCOL, 'SessionIndex').map((one) => textOf(one) ?? '')
   return {
@@ -240,10 +237,10 @@ function readRequest(
 function readResponse(root: XmlElement, id: string, trace: Trace): LogoutContent | Refusal {
   const inResponseTo = attributeOf(root, 'InResponseTo')
   if (inResponseTo === undefined) {
-    return trace.note('request', refuse('logout.unsolicited', 'a LogoutResponse without an InResponseTo')) as Refusal
+    return trace.fail('request', refuse('logout.unsolicited', 'a LogoutResponse without an InResponseTo'))
   }
   const status = readStatus(root)
-  if (!status) return trace.note('status', refuse('logout.malformed', 'no single Status with a StatusCode')) as Refusal
+  if (!status) return trace.fail('status', refuse('logout.malformed', 'no single Status with a StatusCode'))
   const { code, second, said } = status
   const partial = [code, second].includes(`${STATUS}PartialLogout`)
   const outcome = partial ? 'partial' : code === `${STATUS}Success` ? 'success' : 'failed'

@@ -100,7 +100,7 @@ function verify(message: Message, expected: ResponseExpectations, trace: Trace):
     const inSigned = encrypted ? holder.root : childrenNamed(root, ASSERTION, 'Assertion')[0]
     if (!responseSigned || !inSigned) {
       const compared = { expected: 'a signature', came: 'neither the response nor the assertion is signed' }
-      return trace.note('signatures-demanded', refuse('signature.missing', compared.came, compared)) as Refusal
+      return trace.fail('signatures-demanded', refuse('signature.missing', compared.came, compared))
     }
     assertion = inSigned
   }
@@ -117,7 +117,7 @@ function verify(message: Message, expected: ResponseExpectations, trace: Trace):
       `InResponseTo is ${quote(claimed)} on the response, ${quote(content.inResponseTo)} in the signed assertion`,
       { expected: quote(claimed), came: quote(content.inResponseTo) },
     )
-    return trace.note('response-request', refusal) as Refusal
+    return trace.fail('response-request', refusal)
   }
   return content
 }
@@ -129,13 +129,13 @@ function checkEnvelope(
   trace: Trace,
 ): { readonly assertion: XmlElement } | Refusal {
   const status = statusFault(root)
-  if (status) return trace.note('status', status) as Refusal
+  if (status) return trace.fail('status', status)
   trace.pass('status')
 
   const wrongIssuer = childrenNamed(root, ASSERTION, 'Issuer').length
     ? issuerFault(root, issuer, 'assertion.issuer', 'the response’s')
     : undefined
-  if (wrongIssuer) return trace.note('response-issuer', wrongIssuer) as Refusal
+  if (wrongIssuer) return trace.fail('response-issuer', wrongIssuer)
   trace.pass('response-issuer')
 
   const destination = attributeOf(root, 'Destination')
@@ -143,7 +143,7 @@ function checkEnvelope(
   // SAML bindings 2.0, section 3.5.5.2: a signed message names its destination.
   if (destination === undefined ? signed : destination !== acs) {
     const detail = destination === undefined ? 'a signed response without a Destination' : `Destination is ${quote(destination)}`
-    return trace.note('destination', refuse('assertion.destination', detail, { expected: acs, came: quote(destination) })) as Refusal
+    return trace.fail('destination', refuse('assertion.destination', detail, { expected: acs, came: quote(destination) }))
   }
   trace.pass('destination')
 
@@ -152,7 +152,7 @@ function checkEnvelope(
   for (const place of [root, assertion]) {
     const signature = signatureOf(place)
     const fault = signature && signatureFault(signature, place, allow)
-    if (fault) return trace.note('algorithms', fault) as Refusal
+    if (fault) return trace.fail('algorithms', fault)
   }
   trace.pass('algorithms')
   return { assertion }
