@@ -1,10 +1,11 @@
 // A migrated SQLite database with the standard policy in force, for the server that is to be measured.
 
-import { join } from 'node:path'
 import { portsOf } from '../../src/app/assemble.ts'
+import { readConfig } from '../../src/app/config.ts'
+import { dataKeys } from '../../src/app/keys.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { outbound } from '../../src/app/outbound.ts'
-import { parsePolicyFile } from '../../src/domain/policy.ts'
+import { parsePolicyFile } from '../../src/domain/documents.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
 import { NOTHING_INSECURE } from '../../src/http/saml/names.ts'
 import { type Db, openDatabase } from '../../src/store/db.ts'
@@ -22,7 +23,8 @@ export interface Prepare {
 }
 
 export async function preparedDatabase({ folder, port, certificate, upstream }: Prepare): Promise<Db> {
-  const db = openDatabase({ sqlite: join(folder, 'gatehouse.db') })
+  const config = readConfig({ GATEHOUSE_DATA_DIR: folder })
+  const db = openDatabase(config.database, dataKeys(config))
   await migrateUp(db)
   const now = new Date()
   const parsed = parsePolicyFile(

@@ -20,12 +20,15 @@ import { fingerprintOf } from '../http/saml/signature.ts'
 import { type Verifier, verificationPool } from '../http/saml/verification-pool.ts'
 import { visits } from '../http/session.ts'
 import { audit } from '../store/audit.ts'
+import { cases } from '../store/cases.ts'
 import { findSignIn, findUser, listSignIns, listUsers } from '../store/console-reads.ts'
 import type { Db } from '../store/db.ts'
 import { gateReads } from '../store/gate-reads.ts'
+import { kept } from '../store/kept.ts'
 import { leftovers } from '../store/leftovers.ts'
 import { metadataStates } from '../store/metadata-states.ts'
 import { documents, policyReader } from '../store/policies.ts'
+import { runs } from '../store/runs.ts'
 import { sessions } from '../store/sessions.ts'
 import { assertions, requests, sentLogouts, signIns } from '../store/sign-ins.ts'
 import { findToken, tokens } from '../store/tokens.ts'
@@ -41,6 +44,9 @@ export function portsOf(db: Db) {
   return {
     inTransaction: db.inTransaction,
     users,
+    cases,
+    runs,
+    kept,
     audit,
     requests,
     assertions,
@@ -121,6 +127,7 @@ export function assemble({
     policy: policies.inForce,
     csrf: csrf(secretKey),
     sessionHours,
+    keepsResponses: config.keepResponsesDays > 0,
     start: (ask) => startSignIn(ports, ask),
     accept: (arrival) => acceptAssertion(ports, arrival),
     refuse: (attempt) => refuseSignIn(ports, attempt),
@@ -144,7 +151,8 @@ export function assemble({
     doors,
     gate: gate({ ...common, mint, enter: (ask) => enterApp(ports, ask) }),
     ready: policies.inForce,
-    sweep: () => sweepExpired(ports, { now: clock(), keepSignInsDays: config.keepSignInsDays }),
+    sweep: () =>
+      sweepExpired(ports, { now: clock(), keepSignInsDays: config.keepSignInsDays, keepResponsesDays: config.keepResponsesDays }),
     refreshMetadata: async () => {
       const { connections } = await policies.inForce()
       const looked: Refreshed[] = []

@@ -15,6 +15,10 @@ export interface Config {
   readonly dataDir: string
   /** Undefined outside production: one is made and kept in the data folder. */
   readonly secretKey: string | undefined
+  /** For what is kept of sources' words. Undefined: one follows from the secret key. */
+  readonly dataKey: string | undefined
+  /** While the data key changes: the one before. */
+  readonly otherDataKey: string | undefined
   /** Undefined outside production: a pair is made and kept in certs/. */
   readonly spKeyFiles: KeyFiles | undefined
   /** While our keys roll over: the next pair, or the one before. */
@@ -27,6 +31,8 @@ export interface Config {
   readonly sessionHours: number
   readonly clockSkewSeconds: number
   readonly keepSignInsDays: number
+  /** How long the whole response of a sign-in is kept; 0: not at all. */
+  readonly keepResponsesDays: number
   readonly logLevel: string
   /** Dangerous switches that are on, for the banner. */
   readonly insecure: readonly string[]
@@ -60,6 +66,8 @@ const whole = (least: number, most: number, standard: number) =>
 
 const onOff = z.enum(['true', 'false'], { error: 'write true or false' }).default('false')
 
+const secret = z.string().min(32, 'write at least 32 characters; «openssl rand -base64 32» makes them')
+
 const shape = z.object({
   NODE_ENV: z.string().optional(),
   PORT: whole(1, 65535, 3000),
@@ -70,7 +78,9 @@ const shape = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, 'write postgres://user:password@host:port/database, or leave it out for SQLite')
     .optional(),
-  GATEHOUSE_SECRET_KEY: z.string().min(32, 'write at least 32 characters; «openssl rand -base64 32» makes them').optional(),
+  GATEHOUSE_SECRET_KEY: secret.optional(),
+  GATEHOUSE_DATA_KEY: secret.optional(),
+  GATEHOUSE_DATA_OTHER_KEY: secret.optional(),
   GATEHOUSE_SP_KEY_FILE: z.string().min(1).optional(),
   GATEHOUSE_SP_CERT_FILE: z.string().min(1).optional(),
   GATEHOUSE_SP_OTHER_KEY_FILE: z.string().min(1).optional(),
@@ -80,6 +90,7 @@ const shape = z.object({
   GATEHOUSE_SESSION_HOURS: whole(1, 720, 8),
   GATEHOUSE_CLOCK_SKEW_SECONDS: whole(0, 300, 60),
   GATEHOUSE_KEEP_SIGN_INS_DAYS: whole(1, 3650, 90),
+  GATEHOUSE_KEEP_RESPONSES_DAYS: whole(0, 3650, 7),
   GATEHOUSE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
   INSECURE_ALLOW_HTTP: onOff,
   INSECURE_ALLOW_SHA1: onOff,
@@ -90,7 +101,7 @@ const shape = z.object({
 const SWITCHES = ['INSECURE_ALLOW_HTTP', 'INSECURE_ALLOW_SHA1', 'INSECURE_ALLOW_SMALL_RSA', 'INSECURE_ALLOW_AES_CBC'] as const
 
 /** Variables that may be given as `<name>_FILE` instead. */
-const FROM_FILES = ['DATABASE_URL', 'GATEHOUSE_SECRET_KEY'] as const
+const FROM_FILES = ['DATABASE_URL', 'GATEHOUSE_SECRET_KEY', 'GATEHOUSE_DATA_KEY', 'GATEHOUSE_DATA_OTHER_KEY'] as const
 
 /** @throws ConfigFaults */
 export function readConfig(environment: Environment): Config {
@@ -136,6 +147,8 @@ export function readConfig(environment: Environment): Config {
     database: env.DATABASE_URL ? { postgres: env.DATABASE_URL } : { sqlite: resolve(dataDir, 'gatehouse.db') },
     dataDir,
     secretKey: env.GATEHOUSE_SECRET_KEY,
+    dataKey: env.GATEHOUSE_DATA_KEY,
+    otherDataKey: env.GATEHOUSE_DATA_OTHER_KEY,
     spKeyFiles,
     spOtherKeyFiles,
     metadataDays: env.GATEHOUSE_METADATA_DAYS,
@@ -155,6 +168,7 @@ export function readConfig(environment: Environment): Config {
     sessionHours: env.GATEHOUSE_SESSION_HOURS,
     clockSkewSeconds: env.GATEHOUSE_CLOCK_SKEW_SECONDS,
     keepSignInsDays: env.GATEHOUSE_KEEP_SIGN_INS_DAYS,
+    keepResponsesDays: env.GATEHOUSE_KEEP_RESPONSES_DAYS,
     logLevel: env.GATEHOUSE_LOG_LEVEL,
     insecure,
   }

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { generate } from 'selfsigned'
 import type { SigningKey } from '../http/saml/outgoing.ts'
 import type { ServiceProviderKeys } from '../http/saml/service-provider.ts'
+import type { DataKeys } from '../store/sealing.ts'
 import { type Config, ConfigFaults, type KeyFiles } from './config.ts'
 
 const certs = fileURLToPath(new URL('../../certs/', import.meta.url))
@@ -43,6 +44,11 @@ export function secretKey(config: Config): string {
     writeFileSync(file, randomBytes(32).toString('base64'), { mode: 0o600 })
   }
   return readFileSync(file, 'utf8')
+}
+
+/** For what is kept of sources' words: one of its own, or one that follows from the secret key. */
+export function dataKeys(config: Config): DataKeys {
+  return { current: config.dataKey ?? secretKey(config), other: config.otherDataKey ?? (config.dataKey ? config.secretKey : undefined) }
 }
 
 function readPair(files: KeyFiles, names: string): SigningKey {

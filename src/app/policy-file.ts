@@ -1,7 +1,7 @@
 // Reads and writes the declarative YAML file of `apply` and `export`. Faults carry their path and their line.
 
 import { isMap, LineCounter, parseDocument, stringify } from 'yaml'
-import { type DocumentInForce, type Fault, type PolicyFile, parsePolicyFile } from '../domain/policy.ts'
+import { type DocumentInForce, type Fault, type PolicyFile, parsePolicyFile } from '../domain/documents.ts'
 
 export interface PlacedFault {
   readonly path: string
@@ -45,15 +45,16 @@ export function readPolicyFile(text: string): ReadPolicyFile {
 
 /** What is in force, so that applying it again changes nothing. */
 export function exportPolicy(documents: readonly DocumentInForce[]): PolicyFile {
-  const file: PolicyFile = { connections: [], apps: [] }
-  for (const { document } of documents) {
-    if (document.kind === 'app') file.apps.push(document.spec)
-    else if (document.kind === 'connection') file.connections.push(document.spec)
-    else file.service = document.spec
-  }
-  return file
+  const connections = documents.flatMap(({ document }) => (document.kind === 'connection' ? [document.spec] : []))
+  const apps = documents.flatMap(({ document }) => (document.kind === 'app' ? [document.spec] : []))
+  const singles = documents.flatMap(({ document: { kind, spec } }) => (kind === 'connection' || kind === 'app' ? [] : [[kind, spec]]))
+  return { ...Object.fromEntries(singles), connections, apps }
 }
 
 export function writePolicyFile(file: PolicyFile): string {
+  return writeYaml(file)
+}
+
+export function writeYaml(file: unknown): string {
   return stringify(file, { lineWidth: 120, blockQuote: 'literal' })
 }

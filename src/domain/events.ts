@@ -1,7 +1,7 @@
 // The catalogue of audit events: every kind that can be written, each with what it means. Closed: a flow that has
 // something new to say adds a line here first.
 
-import type { SignInId, SourceId, TokenId, UserId } from './ids.ts'
+import type { RunId, SignInId, SourceId, TokenId, UserId } from './ids.ts'
 
 /** Who did it. Every write has one. */
 export type Actor =
@@ -13,8 +13,15 @@ export type Actor =
 export const eventCatalogue = {
   'user.created': 'A person was seen for the first time and got an account.',
   'user.updated': 'A person’s profile changed.',
-  'user.deprovisioned': 'A person’s access ended: sessions closed, sign-ins refused from now on.',
+  'user.activated': 'A person who was known ahead of time was let in.',
+  'user.suspended': 'A person was shut out for a while: sessions closed, entitlements kept.',
+  'user.restored': 'A person who had been suspended or deprovisioned was let in again.',
+  'user.deprovisioned': 'A person’s access ended: sessions closed, entitlements gone, sign-ins refused from now on.',
+  'user.erased': 'All that was known of a person was deleted; a tombstone keeps them from coming back by accident.',
   'user.linked': 'A person was tied to a subject of a source.',
+  'user.relinked': 'A person whom a source knows by another name now was tied to that one.',
+  'match.opened': 'Somebody could not be told from the people who are here, and waits for a person to decide.',
+  'match.settled': 'A person has decided who somebody is.',
   'session.opened': 'A person signed in.',
   'session.ended': 'A session ended before its time.',
   'session.logout': 'An identity provider ended a person’s sessions by single logout.',
@@ -22,6 +29,11 @@ export const eventCatalogue = {
   'metadata.held': 'An identity provider’s metadata had changed in a way that waits for an administrator.',
   'policy.changed': 'A connection or an app was created or changed.',
   'policy.removed': 'A connection or an app was taken out of use.',
+  'run.started': 'People began to be derived again, or imported.',
+  'run.held': 'A run would have changed more than its safeguards let pass, and waits for a person.',
+  'run.finished': 'A run came to its end.',
+  'records.redacted': 'An attribute was deleted from all that was kept of a source.',
+  'records.sealed': 'What is kept of sources was encrypted with the current key.',
   'token.created': 'An API token was made.',
   'token.revoked': 'An API token was withdrawn.',
 } as const
@@ -37,6 +49,7 @@ export interface AuditEvent {
   readonly source?: SourceId
   readonly signIn?: SignInId
   readonly token?: TokenId
+  readonly run?: RunId
   /** Names and numbers, never secrets or assertions. */
   readonly details?: Readonly<Record<string, unknown>>
 }

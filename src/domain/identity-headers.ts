@@ -2,7 +2,7 @@
 
 import type { Profile, User } from './model.ts'
 
-export type HeaderPath = { readonly root: 'id' } | { readonly root: 'attribute'; readonly name: string }
+export type HeaderPath = { readonly root: 'id' } | { readonly root: 'entitlements' } | { readonly root: 'attribute'; readonly name: string }
 
 export interface HeaderRow {
   readonly name: string
@@ -11,9 +11,10 @@ export interface HeaderRow {
   readonly path: HeaderPath
 }
 
-/** `user.id` or `user.<attribute>`; undefined: not a path. Whether the attribute exists is the policy's question. */
+/** `user.id`, `user.entitlements` or `user.<attribute>`; undefined: not a path. Whether the attribute exists is the policy's question. */
 export function parseHeaderPath(text: string): HeaderPath | undefined {
   if (text === 'user.id') return { root: 'id' }
+  if (text === 'user.entitlements') return { root: 'entitlements' }
   const name = /^user\.([A-Za-z][A-Za-z0-9]*)$/.exec(text)?.[1]
   return name === undefined ? undefined : { root: 'attribute', name }
 }
@@ -64,7 +65,7 @@ export function identityHeaders(rows: readonly HeaderRow[], user: User): readonl
 
 function headerValue(path: HeaderPath, user: User): string | undefined {
   if (path.root === 'id') return user.id
-  const values = valuesOf(user.profile, path.name)
+  const values = path.root === 'entitlements' ? user.grants.map(({ name }) => name) : valuesOf(user.profile, path.name)
   if (!values.length) return undefined
   const joined = values.length === 1 ? values[0] : values.map((value) => value.replace(/[\\;]/g, '\\$&')).join(';')
   // A value that came in with a line break may not become a second header.

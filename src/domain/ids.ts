@@ -10,6 +10,8 @@ export type SessionId = Id<'ses'>
 export type SignInId = Id<'sgn'>
 export type EventId = Id<'evt'>
 export type TokenId = Id<'tok'>
+export type CaseId = Id<'cas'>
+export type RunId = Id<'run'>
 
 /** Crockford's base 32: no I, L, O or U, so nothing is mistaken when read aloud. */
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'

@@ -1,103 +1,306 @@
-// Turns what a source said, in the source's words, into what it means in ours. One row: profile attribute <- path.
-// Absent, present-but-empty and present are three cases; absent leaves what is on file. Never half-applies: one value
-// that cannot be used refuses the whole record, with the row's name and the reason.
+// Turns what a source said, in the source's words, into what it means in ours. One row: profile attribute <- where it comes
+// from. Absent, present-but-empty and present are three cases; the first two leave what is on file unless the row says clear.
+// Never half-applies: one value that cannot be used refuses the whole record, with the row's name and the reason.
 
-import { attributeNamed } from './attributes.ts'
-import type { RecordOnFile } from './model.ts'
+import { nameOnFile } from './attribute-names.ts'
+import { celValue, type Expression, ExpressionFailure, LARGEST_COST, LONGEST_TEXT } from './expressions.ts'
+import type { AttributeOnFile, RecordOnFile, Said } from './model.ts'
 import { type Refusal, refuse } from './refusals.ts'
+import { type AttributeDefinition, normaliseValues } from './schema.ts'
+import type { SourcePolicy } from './source-policy.ts'
 
 export type SourcePath = { readonly root: 'nameID' } | { readonly root: 'attributes'; readonly name: string; readonly index?: number }
 
+export type Reader =
+  | { readonly kind: 'path'; readonly path: SourcePath }
+  | { readonly kind: 'expression'; readonly expression: Expression }
+  | { readonly kind: 'constant'; readonly values: readonly string[] }
+
+/** fill: only where nobody else has anything. follow: each time, but an administrator's own value stands. enforce: always. */
+export type Strength = 'fill' | 'follow' | 'enforce'
+
 export interface MappingRow {
-  /** A profile attribute. */
-  readonly to: string
+  readonly to: AttributeDefinition
   /** As the administrator wrote it. */
   readonly from: string
-  readonly path: SourcePath
+  readonly reader: Reader
+  readonly strength: Strength
+  /** In effect: a row that inherits has what its source says. create: as it was when the source first knew the person. */
+  readonly when: 'create' | 'always'
+  readonly absent: 'keep' | 'clear'
+  readonly empty: 'keep' | 'clear'
+  /** What stands where nothing is found. */
+  readonly otherwise?: readonly string[]
 }
 
 /** What became of one row, for whoever asks why. */
 export interface MappingStep {
   readonly to: string
   readonly from: string
-  readonly outcome: 'mapped' | 'empty' | 'absent' | 'refused'
+  readonly strength: Strength
+  readonly when: MappingRow['when']
+  readonly outcome: 'mapped' | 'kept' | 'default' | 'empty' | 'absent' | 'passed over' | 'refused'
+  /** As the source wrote them. */
+  readonly raw: readonly string[]
   readonly values: readonly string[]
+  /** Why it is refused. */
+  readonly why?: string
 }
 
 export interface MappedValue {
+  /** None: the source answers for this attribute and has nothing to say. */
   readonly values: readonly string[]
-  readonly from: string
+  readonly row: MappingRow
   readonly since: Date
+  readonly via?: Said['via']
 }
 
 export interface Mapped {
   readonly values: ReadonlyMap<string, MappedValue>
-  readonly steps: readonly MappingStep[]
   readonly refusal?: Refusal
 }
 
-/** Values longer than this (in UTF-16 code units) are refused: nothing about a person needs them. */
-const LONGEST_VALUE = 4096
-/** For what is looked up by: the most that any database's index holds, in the widest characters. */
-export const LONGEST_KEY = 512
-
 /**
- * Reads `nameID`, `attributes.email`, `attributes.http://schemas.example/claims/name` and `attributes.mail[0]`.
- * Everything after `attributes.` is the name; a trailing `[n]` picks the n-th value, counted from 0. Undefined: not a path.
+ * Reads `nameID`, `attributes.email`, `attributes.http://schemas.example/claims/name` and `attributes.mail[0]`. Everything
+ * after `attributes.` is the name; a trailing `[n]` picks the n-th value, counted from 0. Undefined: not a path, and so an
+ * expression.
  */
 export function parseSourcePath(text: string): SourcePath | undefined {
   if (text === 'nameID') return { root: 'nameID' }
-  const found = /^attributes\.([^\s[\]]+)(?:\[(\d{1,3})\])?$/.exec(text)
-  if (found?.[1] === undefined) return undefined
+  const found = /^attributes\.([^\s[\](){}'"=+<>!|,]+(?: [^\s[\](){}'"=+<>!|,]+)*)(?:\[(\d{1,3})\])?$/.exec(text)
+  // A name may hold spaces; a word that joins two things makes it an expression.
+  if (found?.[1] === undefined || / (?:in|[-*/%?:]|&&) /.test(found[1])) return undefined
   const name = found[1]
   return found[2] === undefined ? { root: 'attributes', name } : { root: 'attributes', name, index: Number(found[2]) }
 }
 
-export function map(record: RecordOnFile, rows: readonly MappingRow[]): Mapped {
+/** @param steps collects what became of each row; left out where nobody asks */
+export function map(record: RecordOnFile, policy: SourcePolicy, steps?: MappingStep[]): Mapped {
   const values = new Map<string, MappedValue>()
-  const steps: MappingStep[] = []
-  for (const row of rows) {
-    const found = read(record, row.path)
-    if (found === undefined) {
-      steps.push({ to: row.to, from: row.from, outcome: 'absent', values: [] })
+  const views = new Views(record, policy)
+  for (const row of policy.mapping) {
+    const { to } = row
+    const before = values.get(to.name)
+    if (before?.values.length) {
+      if (steps) steps.push(stepOf(row, 'passed over', [], []))
       continue
     }
-    const wanted = found.values.map((value) => value.trim()).filter((value) => value !== '')
-    const fault = faultOf(row, wanted)
-    steps.push({ to: row.to, from: row.from, outcome: fault ? 'refused' : wanted.length ? 'mapped' : 'empty', values: wanted })
-    if (fault) return { values, steps, refusal: refuse('attribute.value', fault) }
-    if (wanted.length) values.set(row.to, { values: wanted, from: row.from, since: found.since })
+    const found = read(views, record, row)
+    if ('refusal' in found) {
+      steps?.push({ ...stepOf(row, 'refused', [], []), why: found.refusal.detail })
+      return { values, refusal: named(found.refusal, policy) }
+    }
+    const normal = found.values.length ? normaliseValues(to, found.values) : found.values
+    if ('fault' in normal) {
+      const why = `${to.name} <- ${row.from}: ${normal.fault}${hint(to, row, found.values)}`
+      steps?.push({ ...stepOf(row, 'refused', found.values, []), why })
+      return { values, refusal: named(refuse('attribute.value', why), policy) }
+    }
+    const fallsBack = normal.length === 0 && row.otherwise !== undefined
+    const stands = fallsBack ? (row.otherwise as readonly string[]) : normal
+    if (steps)
+      steps.push(
+        stepOf(row, fallsBack ? 'default' : found.outcome === 'mapped' && !normal.length ? 'empty' : found.outcome, found.values, stands),
+      )
+    values.set(to.name, { values: stands, row, since: found.since, ...(found.via ? { via: found.via } : {}) })
+    views.put(to, stands)
   }
-  return { values, steps }
+  return { values }
 }
 
-/** The values a path leads to; undefined when the source has never said anything of the kind. */
-export function read(
-  record: RecordOnFile,
-  path: SourcePath,
-): { readonly values: readonly string[]; readonly since: Date; readonly present: boolean } | undefined {
+function named({ code, detail }: Refusal, { name, version }: SourcePolicy): Refusal {
+  return refuse(code, `${name} (version ${version}): ${detail}`)
+}
+
+function stepOf(
+  { to, from, strength, when }: MappingRow,
+  outcome: MappingStep['outcome'],
+  raw: readonly string[],
+  values: readonly string[],
+): MappingStep {
+  const shown = (all: readonly string[]) => (to.sensitive ? all.map(() => HIDDEN) : all)
+  return { to: to.name, from, strength, when, outcome, raw: shown(raw), values: shown(values) }
+}
+
+/** Stands where a sensitive value would. */
+export const HIDDEN = '(hidden)'
+
+function hint(to: AttributeDefinition, { from, reader }: MappingRow, values: readonly string[]): string {
+  if (to.type === 'list' || values.length < 2 || reader.kind !== 'path') return ''
+  return `; ${from}[0] picks the first`
+}
+
+interface Found extends Said {
+  readonly outcome: 'mapped' | 'kept' | 'empty' | 'absent'
+}
+
+function read(views: Views, record: RecordOnFile, row: MappingRow): Found | { readonly refusal: Refusal } {
+  const { reader } = row
+  switch (reader.kind) {
+    case 'constant':
+      return { outcome: 'mapped', values: reader.values, since: record.observedAt }
+    case 'path':
+      return readPath(record, reader.path, row)
+    case 'expression':
+      return readExpression(views, record, reader.expression, row)
+  }
+}
+
+const NOTHING: readonly string[] = []
+
+function readPath(record: RecordOnFile, path: SourcePath, row: MappingRow): Found {
   if (path.root === 'nameID') {
-    if (!record.nameId) return undefined
-    return { values: [record.nameId.value], since: record.nameId.since, present: true }
+    const { nameId } = record
+    if (!nameId) return { outcome: 'absent', values: NOTHING, since: record.observedAt }
+    return { outcome: 'mapped', values: [nameId.value], since: nameId.since, ...(record.via ? { via: record.via } : {}) }
   }
-  // Its own name first: a friendly name is a courtesy and may not displace a real one.
-  const alias = record.aliases[path.name]
-  const found = record.attributes[path.name] ?? (alias === undefined ? undefined : record.attributes[alias])
-  if (found === undefined || path.index === undefined) return found
+  const name = nameOnFile(record, path.name)
+  const found = name === undefined ? undefined : inEffect(record.attributes[name] as AttributeOnFile, row)
+  if (found === undefined) return { outcome: 'absent', values: NOTHING, since: record.observedAt }
+  if (path.index === undefined || !found.values.length) return found
   const value = found.values[path.index]
-  return value === undefined ? undefined : { ...found, values: [value] }
+  return value === undefined ? { ...found, outcome: 'absent', values: NOTHING } : { ...found, values: [value] }
 }
 
-function faultOf(row: MappingRow, values: readonly string[]): string | undefined {
-  const attribute = attributeNamed(row.to)
-  if (attribute?.type === 'string' && values.length > 1) {
-    return `${row.to} takes one value, but ${row.from} has ${values.length}; ${row.from}[0] picks the first`
+type Keeping = Pick<MappingRow, 'when' | 'absent' | 'empty'>
+
+/** The three cases, as the row wants them. */
+function inEffect(attribute: AttributeOnFile, { when, absent, empty }: Keeping): Found {
+  if (when === 'create' && attribute.first !== undefined) {
+    const { first } = attribute
+    if (first === null) return { outcome: 'absent', values: NOTHING, since: attribute.since }
+    return { outcome: first.values.length ? 'kept' : 'empty', ...first }
   }
-  const longest = attribute?.unique ? LONGEST_KEY : LONGEST_VALUE
-  for (const value of values) {
-    if (value.length > longest) return `${row.from} holds a value of more than ${longest} characters`
-    // Control characters would break out of a header line further down.
-    if (/\p{Cc}/u.test(value)) return `${row.from} holds a control character`
+  const { state, values, since, via } = attribute
+  const said = { values, since, ...(via ? { via } : {}) }
+  if (state === 'present') return { outcome: 'mapped', ...said }
+  const keeps = when === 'create' || (state === 'empty' ? empty : absent) === 'keep'
+  if (keeps && values.length) return { outcome: 'kept', ...said }
+  return { outcome: state, values: NOTHING, since }
+}
+
+function readExpression(
+  views: Views,
+  record: RecordOnFile,
+  expression: Expression,
+  row: MappingRow,
+): Found | { readonly refusal: Refusal } {
+  const view = views.of(row)
+  if (view.tooLong !== undefined) {
+    const detail = `${row.to.name} <- ${row.from}: ${view.tooLong} holds a value of more than ${LONGEST_TEXT} characters`
+    return { refusal: refuse('mapping.failed', detail) }
   }
-  return undefined
+  if (view.longest > USUAL && expression.cost(view.longest) > LARGEST_COST) {
+    const detail = `${row.to.name} <- ${row.from}: a list of ${view.longest} values would cost more than ${LARGEST_COST} steps`
+    return { refusal: refuse('mapping.failed', detail) }
+  }
+  try {
+    const result = textsOf(expression.run(view.inputs))
+    const { since, via } = views.youngest(expression, row)
+    return { outcome: 'mapped', values: result, since, ...(via ? { via } : {}) }
+  } catch (error) {
+    if (!(error instanceof ExpressionFailure)) throw error
+    if (error.absent) return { outcome: 'absent', values: NOTHING, since: record.observedAt }
+    // What went wrong may repeat the value that it went wrong on.
+    const why = row.to.sensitive ? 'it fails (why is not shown, because the attribute is sensitive)' : error.message
+    return { refusal: refuse('mapping.failed', `${row.to.name} <- ${row.from}: ${why} (at character ${error.at + 1})`) }
+  }
+}
+
+/** Below this, what was judged when it was saved holds. */
+const USUAL = 1_000
+
+function textsOf(result: unknown): readonly string[] {
+  if (typeof result === 'string') return [result]
+  if (Array.isArray(result)) return result.map((one) => textOf(one))
+  return result === null ? NOTHING : [textOf(result)]
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value
+  if (typeof value === 'boolean' || typeof value === 'bigint' || typeof value === 'number') return String(value)
+  throw new ExpressionFailure('gives something that is neither text nor a number nor true or false', 0)
+}
+
+interface View {
+  readonly inputs: Readonly<Record<string, unknown>>
+  readonly longest: number
+  /** An attribute with a value that no expression is to work on. */
+  readonly tooLong: string | undefined
+}
+
+/** What expressions see of one record: one view for each way in which rows may want the three cases, made when first asked for. */
+class Views {
+  private readonly made: (View | undefined)[] = []
+  private readonly user: Record<string, unknown> = {}
+  private readonly record: RecordOnFile
+  private readonly policy: SourcePolicy
+  private filled = false
+
+  constructor(record: RecordOnFile, policy: SourcePolicy) {
+    this.record = record
+    this.policy = policy
+  }
+
+  /** What a row has made, for the rows that build on it. */
+  put(to: AttributeDefinition, values: readonly string[]): void {
+    this.user[to.name] = celValue(to.type, values)
+  }
+
+  of(keeping: Keeping): View {
+    const key = (keeping.when === 'create' ? 4 : 0) + (keeping.absent === 'keep' ? 2 : 0) + (keeping.empty === 'keep' ? 1 : 0)
+    const made = this.made[key]
+    if (made) return made
+    if (!this.filled) {
+      for (const { to } of this.policy.mapping) if (!(to.name in this.user)) this.user[to.name] = celValue(to.type, NOTHING)
+      this.filled = true
+    }
+    const { record, policy } = this
+    // A Map, because an identity provider may call an attribute `constructor`.
+    const attributes = new Map<string, readonly string[]>()
+    let longest = 0
+    let tooLong: string | undefined
+    const take = (asked: string, name: string | undefined) => {
+      if (name === undefined) return
+      const { outcome, values } = inEffect(record.attributes[name] as AttributeOnFile, keeping)
+      if (outcome === 'absent') return
+      attributes.set(asked, values)
+      if (values.length > longest) longest = values.length
+      for (const value of values) if (value.length > LONGEST_TEXT) tooLong = name
+    }
+    if (policy.reads.all) for (const name in record.attributes) take(name, name)
+    for (const asked of policy.reads.names) take(asked, nameOnFile(record, asked))
+    const view = {
+      longest,
+      tooLong,
+      inputs: {
+        attributes,
+        nameID: record.nameId?.value ?? '',
+        session: {
+          authnContext: record.session?.authnContext ?? '',
+          authnInstant: record.session?.authnInstant ?? '',
+          nameIDFormat: record.nameId?.format ?? '',
+        },
+        source: { name: policy.name, kind: policy.kind },
+        user: this.user,
+      },
+    }
+    this.made[key] = view
+    return view
+  }
+
+  /** Since when the newest thing that an expression reads has been said, and with which sign-in. */
+  youngest({ reads }: Expression, keeping: Keeping): Pick<Said, 'since' | 'via'> {
+    const { record } = this
+    const of = reads.attributes
+    const names = of?.all ? Object.keys(record.attributes) : (of?.names ?? []).map((name) => nameOnFile(record, name))
+    let newest: Pick<Said, 'since' | 'via'> | undefined
+    for (const name of names) {
+      if (name === undefined) continue
+      const found = inEffect(record.attributes[name] as AttributeOnFile, keeping)
+      if (!newest || found.since > newest.since) newest = found
+    }
+    if (reads.nameID && record.nameId && (!newest || record.nameId.since > newest.since)) newest = { since: record.nameId.since }
+    return newest ?? { since: record.observedAt }
+  }
 }

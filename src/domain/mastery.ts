@@ -1,68 +1,293 @@
-// Decides which source's word stands for each attribute. Sources are ranked; the best-ranked one that has a value wins.
-// A pure function of the records on file and the policy: the order in which the records arrived plays no part.
+// Decides which source's word stands for each attribute. Sources are ranked; an attribute follows the profile source, which
+// is the best-ranked one that answers for it, or has a list of sources of its own. A pure function of the records on file
+// and the policy: the order in which the records arrived plays no part.
 
+import { memberships, sorted } from './groups.ts'
 import type { SourceId } from './ids.ts'
-import { map } from './mapping.ts'
-import type { Profile, ProfileValue, RecordOnFile } from './model.ts'
+import { type Mapped, type MappedValue, type MappingStep, map } from './mapping.ts'
+import type { LostValue, Profile, ProfileValue, RecordOnFile } from './model.ts'
 import { sameValues } from './records.ts'
-import type { Refusal } from './refusals.ts'
-import type { SourcePolicy } from './source-policy.ts'
+import { isRefusal, type Refusal } from './refusals.ts'
+import { foldKey, GROUPS, type Schema } from './schema.ts'
+import { LOCAL, type SourcePolicy } from './source-policy.ts'
 
 export type SourcePolicies = ReadonlyMap<SourceId, SourcePolicy>
 
-/** Ids are sortable by birth, so without an explicit rank the source that was connected first is the master. */
-function byRank(a: SourceId, b: SourceId): number {
-  return a < b ? -1 : a > b ? 1 : 0
+export interface Mastery {
+  /** Of the document. */
+  readonly version: number
+  /** Every source in force, best first. */
+  readonly rank: readonly SourceId[]
+  /** Attributes with a list of sources of their own, best first. Sources outside of it do not count. */
+  readonly attributes: ReadonlyMap<string, AttributeMastery>
+  /** Where the profile source has nothing to say: whether the next one is asked. */
+  readonly nextIfEmpty: boolean
+}
+
+export interface AttributeMastery {
+  readonly from: readonly SourceId[] | undefined
+  readonly nextIfEmpty: boolean
+}
+
+/** What became of one source's word on one attribute. */
+export interface Verdict {
+  readonly attribute: string
+  readonly source: string
+  readonly from: string
+  readonly values: readonly string[]
+  readonly verdict: 'stands' | 'blocked'
+  /** By whom, or why. */
+  readonly why: string
+}
+
+export interface Derived {
+  readonly profile: Profile
+  /** The attributes that some source answers for, whoever's word stands. */
+  readonly mapped: ReadonlyMap<SourceId, Mapped>
+}
+
+interface Word {
+  readonly record: RecordOnFile
+  readonly policy: SourcePolicy
+  readonly mapped: Mapped
+}
+
+/** Where somebody wants to know why. */
+export interface MasteryNotes {
+  readonly verdicts: Verdict[]
+  /** By source. */
+  readonly steps: Map<SourceId, MappingStep[]>
 }
 
 /** The word of a source that is no longer in force counts for nothing. One value that cannot be used refuses the whole. */
-export function deriveProfile(records: readonly RecordOnFile[], policies: SourcePolicies): Profile | Refusal {
-  const profile: Record<string, ProfileValue> = {}
-  const ranked = [...records].sort((a, b) => byRank(a.source, b.source))
-  for (const record of ranked) {
-    const policy = policies.get(record.source)
+export function deriveProfile(
+  records: readonly RecordOnFile[],
+  sources: SourcePolicies,
+  mastery: Mastery,
+  notes?: MasteryNotes,
+): Derived | Refusal {
+  const words: Word[] = []
+  const mapped = new Map<SourceId, Mapped>()
+  for (const source of mastery.rank) {
+    const policy = sources.get(source)
     if (!policy) continue
-    const mapped = map(record, policy.mapping)
-    if (mapped.refusal) return mapped.refusal
-    for (const [attribute, { values, from, since }] of mapped.values) {
-      profile[attribute] ??= { values, source: record.source, policyVersion: policy.version, from, since }
+    // A person may be known to one source under two names.
+    for (const record of oldestFirst(records.filter((one) => one.source === source))) {
+      const steps: MappingStep[] | undefined = notes && []
+      const made = map(record, policy, steps)
+      if (steps) notes?.steps.set(source, [...(notes.steps.get(source) ?? []), ...steps])
+      if (made.refusal) return made.refusal
+      mapped.set(source, made)
+      words.push({ record, policy, mapped: made })
     }
   }
-  return profile
+  const profile: Record<string, ProfileValue> = {}
+  const [first] = words
+  if (words.length === 1 && first && !mastery.attributes.size && !notes) {
+    // Nobody to compare with: the common case of a sign-in.
+    for (const [attribute, value] of first.mapped.values) if (value.values.length) profile[attribute] = profileValue(first.policy, value)
+  } else {
+    for (const attribute of new Set(words.flatMap((word) => [...word.mapped.values.keys()]))) {
+      const stands = settle(attribute, words, mastery, notes)
+      if (stands) profile[attribute] = stands
+    }
+  }
+  const groups = deriveGroups(words)
+  if (isRefusal(groups)) return groups
+  if (groups) profile[GROUPS] = groups
+  return { profile, mapped }
+}
+
+function oldestFirst(records: readonly RecordOnFile[]): readonly RecordOnFile[] {
+  return records.length < 2 ? records : [...records].sort((a, b) => (a.externalId.key < b.externalId.key ? -1 : 1))
+}
+
+function profileValue(
+  { id, version }: SourcePolicy,
+  { values, row, since, via }: MappedValue,
+  lost: readonly LostValue[] = [],
+): ProfileValue {
+  return {
+    values,
+    source: id,
+    policyVersion: version,
+    from: row.from,
+    since,
+    ...(via ? { via } : {}),
+    ...(lost.length ? { lost } : {}),
+  }
+}
+
+interface Claim {
+  readonly policy: SourcePolicy
+  readonly value: MappedValue
+}
+
+/** Who wins one attribute, and what is said of those who lose. */
+function settle(attribute: string, words: readonly Word[], mastery: Mastery, notes: MasteryNotes | undefined): ProfileValue | undefined {
+  const claims: Claim[] = []
+  for (const { policy, mapped } of words) {
+    const value = mapped.values.get(attribute)
+    if (value) claims.push({ policy, value })
+  }
+  const own = mastery.attributes.get(attribute)
+  const nextIfEmpty = own?.nextIfEmpty ?? mastery.nextIfEmpty
+  const { winner, why } = own?.from ? byList(claims, own.from, nextIfEmpty) : byRank(claims, nextIfEmpty)
+
+  const lost: LostValue[] = []
+  for (const claim of claims) {
+    if (claim === winner) continue
+    const { policy, value } = claim
+    const reason = reasonFor(claim, winner, why, own)
+    if (value.values.length) lost.push({ source: policy.id, from: value.row.from, values: value.values, why: reason })
+    if (value.values.length) notes?.verdicts.push(verdictOf(attribute, claim, 'blocked', reason))
+  }
+  if (!winner) return undefined
+  notes?.verdicts.push(verdictOf(attribute, winner, 'stands', why))
+  return profileValue(winner.policy, winner.value, lost)
+}
+
+function verdictOf(attribute: string, { policy, value }: Claim, verdict: Verdict['verdict'], why: string): Verdict {
+  return { attribute, source: policy.name, from: value.row.from, values: value.values, verdict, why }
+}
+
+interface Settled {
+  readonly winner: Claim | undefined
+  readonly why: string
+}
+
+const has = (claim: Claim) => claim.value.values.length > 0
+const strengthIs = (strength: string) => (claim: Claim) => claim.value.row.strength === strength
+
+/** The list decides, whatever the strengths; those that only fill come after the others. */
+function byList(claims: readonly Claim[], list: readonly SourceId[], nextIfEmpty: boolean): Settled {
+  const listed = list.flatMap((source) => claims.filter(({ policy }) => policy.id === source))
+  // What administrators set by hand answers for an attribute by being in its list.
+  const localFirst = list[0] === LOCAL && !listed.some(({ policy }) => policy.id === LOCAL)
+  const masters = listed.filter((claim) => claim.value.row.strength !== 'fill')
+  if (!(localFirst && !nextIfEmpty)) {
+    for (const claim of masters) {
+      if (has(claim)) return { winner: claim, why: `${claim.policy.name} is the first of its sources that has a value` }
+      if (!nextIfEmpty) break
+    }
+  }
+  const filler = listed.find((claim) => strengthIs('fill')(claim) && has(claim))
+  if (filler) return { winner: filler, why: 'nobody else has a value, and this one fills' }
+  const master = localFirst ? 'local' : masters[0]?.policy.name
+  return {
+    winner: undefined,
+    why: master === undefined ? 'none of its sources answers for it' : `${master} masters it and has no value (nextIfEmpty is off)`,
+  }
+}
+
+/** enforce, then what an administrator has set by hand, then the profile source, then whoever fills. */
+function byRank(claims: readonly Claim[], nextIfEmpty: boolean): Settled {
+  const enforced = claims.find((claim) => strengthIs('enforce')(claim) && has(claim))
+  if (enforced) return { winner: enforced, why: `${enforced.policy.name} enforces it` }
+  const local = claims.find(({ policy }) => policy.id === LOCAL)
+  if (local && has(local)) return { winner: local, why: 'an administrator has set it by hand' }
+  const followed = claims.filter((claim) => claim.policy.id !== LOCAL && !strengthIs('fill')(claim))
+  for (const claim of followed) {
+    if (has(claim)) return { winner: claim, why: `${claim.policy.name} is the profile source for it` }
+    if (!nextIfEmpty) break
+  }
+  const filler = claims.find((claim) => strengthIs('fill')(claim) && has(claim))
+  if (filler) return { winner: filler, why: 'nobody else has a value, and this one fills' }
+  const [master] = followed
+  return {
+    winner: undefined,
+    why: master ? `${master.policy.name} masters it and has no value (nextIfEmpty is off)` : 'nobody has a value',
+  }
+}
+
+function reasonFor({ policy }: Claim, winner: Claim | undefined, why: string, own: AttributeMastery | undefined): string {
+  if (own?.from && !own.from.includes(policy.id)) return `${policy.name} is not among its sources`
+  return winner ? `by ${winner.policy.name}: ${why}` : why
+}
+
+/** All that any source gives: one source never takes away what another has given. */
+function deriveGroups(words: readonly Word[]): ProfileValue | undefined | Refusal {
+  const given: { readonly word: Word; readonly names: readonly string[] }[] = []
+  for (const word of words) {
+    const { policy, record } = word
+    if (policy.id === LOCAL) {
+      const own = word.mapped.values.get(GROUPS)?.values ?? []
+      if (own.length) given.push({ word, names: own })
+      continue
+    }
+    const found = memberships(record, policy.groups)
+    if (isRefusal(found)) return { ...found, detail: `${policy.name} (version ${policy.version}): ${found.detail}` }
+    if (found.names.length) given.push({ word, names: found.names })
+  }
+  const [first] = given
+  if (!first) return undefined
+  const values = sorted(given.flatMap(({ names }) => names))
+  const { policy, record } = first.word
+  const by: Record<string, SourceId[]> = {}
+  if (given.length > 1) {
+    for (const name of values) {
+      by[name] = given.filter(({ names }) => names.some((one) => foldKey(one) === foldKey(name))).map(({ word }) => word.policy.id)
+    }
+  }
+  return {
+    values,
+    source: policy.id,
+    policyVersion: policy.version,
+    from: policy.groups?.from ?? GROUPS,
+    since: record.observedAt,
+    ...(record.via ? { via: record.via } : {}),
+    ...(given.length > 1 ? { by } : {}),
+  }
 }
 
 export interface AttributeChange {
   readonly attribute: string
   readonly before: readonly string[]
   readonly after: readonly string[]
+  /** Not for audit events, nor for whoever has not asked to see it. */
+  readonly sensitive?: true
 }
 
+const NOTHING: readonly string[] = []
+
 /** Attributes whose values differ, by name. */
-export function diffProfiles(before: Profile, after: Profile): readonly AttributeChange[] {
-  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort()
+export function diffProfiles(before: Profile, after: Profile, schema: Schema): readonly AttributeChange[] {
   const changes: AttributeChange[] = []
-  for (const attribute of names) {
-    const was = before[attribute]?.values ?? []
-    const is = after[attribute]?.values ?? []
-    if (!sameValues(was, is)) changes.push({ attribute, before: was, after: is })
+  const note = (attribute: string, was: readonly string[], is: readonly string[]) =>
+    changes.push({ attribute, before: was, after: is, ...(schema.get(attribute)?.sensitive ? { sensitive: true as const } : {}) })
+  for (const attribute in after) {
+    const is = after[attribute]?.values ?? NOTHING
+    const was = before[attribute]?.values ?? NOTHING
+    if (!sameValues(was, is)) note(attribute, was, is)
   }
-  return changes
+  for (const attribute in before) {
+    if (!(attribute in after)) note(attribute, before[attribute]?.values ?? NOTHING, NOTHING)
+  }
+  return changes.length > 1 ? changes.sort((a, b) => (a.attribute < b.attribute ? -1 : 1)) : changes
 }
 
 /** Equal in values and in provenance. */
 export function sameProfile(a: Profile, b: Profile): boolean {
-  const names = Object.keys(a)
-  if (names.length !== Object.keys(b).length) return false
-  return names.every((name) => {
+  let count = 0
+  for (const name in a) {
+    count++
     const x = a[name]
     const y = b[name]
-    return (
-      x !== undefined &&
-      y !== undefined &&
-      sameValues(x.values, y.values) &&
-      x.source === y.source &&
-      x.policyVersion === y.policyVersion &&
-      x.from === y.from
-    )
-  })
+    if (x === y) continue
+    if (!x || !y || !sameValues(x.values, y.values) || !sameOrigin(x, y)) return false
+  }
+  for (const _ in b) count--
+  return count === 0
+}
+
+function sameOrigin(x: ProfileValue, y: ProfileValue): boolean {
+  if (x.source !== y.source || x.policyVersion !== y.policyVersion || x.from !== y.from) return false
+  const [lost, others] = [x.lost ?? [], y.lost ?? []]
+  return (
+    lost.length === others.length &&
+    lost.every((one, i) => {
+      const other = others[i]
+      return other !== undefined && one.source === other.source && one.why === other.why && sameValues(one.values, other.values)
+    })
+  )
 }

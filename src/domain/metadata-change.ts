@@ -1,7 +1,7 @@
 // Decides whether metadata that was fetched again may take the place of what is in force. New keys and addresses from where
 // the administrator pointed apply; another name, or less than there was, waits for a person. Pure: no clock, no network.
 
-import type { IdentityProvider, LogoutEndpoints } from './policy.ts'
+import type { IdentityProvider, LogoutEndpoints } from './identity-provider.ts'
 
 export interface MetadataChange {
   /** Certificates, base64 of the DER. */

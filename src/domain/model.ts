@@ -1,6 +1,6 @@
 // The nouns that every way in shares: what a source says, what we keep of it, and the user that follows from it.
 
-import type { SourceId, UserId } from './ids.ts'
+import type { SignInId, SourceId, UserId } from './ids.ts'
 import type { LifecycleState } from './lifecycle.ts'
 
 /** SAML core 2.0, section 2.2.3. The value is text exactly as signed. */
@@ -11,6 +11,13 @@ export interface NameId {
 
 export type AttributeValues = Readonly<Record<string, readonly string[]>>
 
+/** How the person signed in there; only a sign-in has one. */
+export interface SessionWord {
+  readonly authnContext: string
+  /** ISO 8601, UTC. */
+  readonly authnInstant: string
+}
+
 /** "Source S says this about subject X now": one sign-in, one row, one PATCH. */
 export interface SourceRecord {
   readonly source: SourceId
@@ -19,7 +26,10 @@ export interface SourceRecord {
   readonly attributes: AttributeValues
   /** A source's second names for its attributes (SAML's FriendlyName), friendly -> name. */
   readonly aliases: Readonly<Record<string, string>>
+  readonly session?: SessionWord
   readonly observedAt: Date
+  /** The sign-in that brought it. */
+  readonly via?: SignInId
 }
 
 /** Whom the source means. `key` is what is compared; `value` is what was said. */
@@ -28,12 +38,19 @@ export interface ExternalId {
   readonly value: string
 }
 
-export interface AttributeOnFile {
+export interface Said {
   readonly values: readonly string[]
   /** Since when the source has said exactly this. */
   readonly since: Date
-  /** False when the source's latest word left this attribute out. */
-  readonly present: boolean
+  /** The sign-in with which it began. */
+  readonly via?: SignInId
+}
+
+export interface AttributeOnFile extends Said {
+  /** The source's latest word: it said these values, said that there are none, or left the attribute out. */
+  readonly state: 'present' | 'empty' | 'absent'
+  /** What it said when it first knew the person. Left out where that is what it still says; null: nothing. */
+  readonly first?: Said | null
 }
 
 /** The latest word of one source on one subject, attribute by attribute. What a user's profile is derived from. */
@@ -43,8 +60,20 @@ export interface RecordOnFile {
   readonly nameId?: NameId & { readonly since: Date }
   readonly attributes: Readonly<Record<string, AttributeOnFile>>
   readonly aliases: Readonly<Record<string, string>>
+  readonly session?: SessionWord
+  /** Memberships that this source has given and not taken back. */
+  readonly groups?: readonly string[]
   /** When the source last said something new. */
   readonly observedAt: Date
+  readonly via?: SignInId
+}
+
+/** A value that another source had for the same attribute, and why it does not stand. */
+export interface LostValue {
+  readonly source: SourceId
+  readonly from: string
+  readonly values: readonly string[]
+  readonly why: string
 }
 
 /** One value of a profile and who said it, when, under which version of which source's policy. */
@@ -55,15 +84,33 @@ export interface ProfileValue {
   /** The mapping row's `from`. */
   readonly from: string
   readonly since: Date
+  readonly via?: SignInId
+  readonly lost?: readonly LostValue[]
+  /** Of groups, where several sources give any: group -> who gives it. */
+  readonly by?: Readonly<Record<string, readonly SourceId[]>>
 }
 
 /** The mastered result. An attribute without a value has no entry. */
 export type Profile = Readonly<Record<string, ProfileValue>>
 
+/** A role or licence that a user holds, and the version of the rule that gives it. */
+export interface Grant {
+  readonly name: string
+  readonly policyVersion: number
+  readonly since: Date
+  /** It takes a seat of a licence. */
+  readonly seat?: true
+}
+
 export interface User {
   readonly id: UserId
   readonly state: LifecycleState
   readonly profile: Profile
+  readonly grants: readonly Grant[]
+  /** Licences that fit and have no free seat. */
+  readonly waiting: readonly string[]
+  /** Of the policy that the profile was last derived under. */
+  readonly revision: number
 }
 
 /** The first value of a profile's attribute, if it has one. */

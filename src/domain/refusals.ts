@@ -149,6 +149,63 @@ const kinds = {
     sentence: 'It is not connected with this way of signing in, and it is not joined by itself. An administrator can look into it.',
     remedy: 'administrator',
   },
+  'match.disputed': {
+    status: 403,
+    title: 'We cannot tell which account is yours',
+    sentence: 'Several accounts here could be yours. An administrator has to say which one it is.',
+    remedy: 'administrator',
+  },
+  'match.renamed': {
+    status: 403,
+    title: 'You come under another name than before',
+    sentence:
+      'Your identity provider calls you something else than it used to. An administrator has to confirm that you are the same person.',
+    remedy: 'administrator',
+  },
+  'subject.outside': {
+    status: 403,
+    title: 'Sign-in could not be completed',
+    sentence: 'Your identity provider named somebody whom it may not sign in here.',
+    remedy: 'administrator',
+  },
+  // The mapping could not be carried out on what was said.
+  'mapping.failed': {
+    status: 403,
+    title: 'Something about you cannot be used',
+    sentence: 'What your identity provider sent about you could not be understood here.',
+    remedy: 'administrator',
+  },
+  'attribute.taken': {
+    status: 403,
+    title: 'Something about you belongs to somebody else',
+    sentence: 'Your identity provider sent a value about you that another account here already has.',
+    remedy: 'administrator',
+  },
+  // An administrator's edit, or a client's, of what another source masters.
+  'attribute.mastered': {
+    status: 403,
+    title: 'This value is kept elsewhere',
+    sentence: 'Another system is the master of this value, so it can only be changed there.',
+    remedy: 'administrator',
+  },
+  'user.staged': {
+    status: 403,
+    title: 'Your account is not open yet',
+    sentence: 'An account has been prepared for you, and it has not been opened yet.',
+    remedy: 'administrator',
+  },
+  'user.suspended': {
+    status: 403,
+    title: 'Your access is suspended',
+    sentence: 'Your account here is suspended, so you cannot sign in for now. Your administrator can tell you more.',
+    remedy: 'administrator',
+  },
+  'user.erased': {
+    status: 403,
+    title: 'Your access has ended',
+    sentence: 'Your account here was closed for good. If you think this is a mistake, ask your administrator.',
+    remedy: 'administrator',
+  },
   'user.deprovisioned': {
     status: 403,
     title: 'Your access has ended',

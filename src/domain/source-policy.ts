@@ -1,9 +1,13 @@
-// What an administrator has said about one source: whom it means, what it may do, and how its words are read.
+// What an administrator has said about one source: whom it means, what it may do, and how its words are read. Compiled, so
+// that a decision looks nothing up twice.
 
+import type { GroupsPolicy } from './groups.ts'
 import type { SourceId } from './ids.ts'
+import type { Revival } from './lifecycle.ts'
 import type { MappingRow, SourcePath } from './mapping.ts'
+import type { Linking, MatchingRule } from './matching.ts'
 
-export interface Jit {
+export interface Jit extends Revival {
   /** May a sign-in create somebody who is not here yet? */
   readonly create: boolean
   /** May a sign-in change the profile of somebody who is? */
@@ -15,9 +19,26 @@ export interface Jit {
 export interface SourcePolicy {
   readonly id: SourceId
   readonly name: string
+  /** `saml`, or `local` for what administrators set by hand. */
+  readonly kind: string
   /** Of this source's document; every value of a profile cites it. */
   readonly version: number
+  /** Whom it may speak of: on the external id. */
+  readonly subjects?: { readonly text: string; readonly matches: (externalId: string) => boolean }
   readonly externalId: SourcePath
   readonly jit: Jit
+  /** Whether its word may change somebody's lifecycle state. */
+  readonly carriesLifecycle: boolean
+  readonly matching: readonly MatchingRule[]
+  readonly linking: Linking
+  /** In the order in which the rows build on one another. */
   readonly mapping: readonly MappingRow[]
+  /** The attributes that expressions read; `all` where that is only known when they run. */
+  readonly reads: { readonly names: readonly string[]; readonly all: boolean }
+  readonly groups?: GroupsPolicy
+  /** Attributes that are not kept. */
+  readonly redact: ReadonlySet<string>
 }
+
+/** What administrators set by hand is a source like any other: its subjects are our users. */
+export const LOCAL = 'src_local' as SourceId

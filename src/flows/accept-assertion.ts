@@ -3,15 +3,20 @@
 // and nothing else.
 
 import type { VerifiedAssertion } from '../domain/assertion.ts'
-import { decide, type Known, type Prepared, prepare } from '../domain/decide.ts'
+import { decide, type Explanation, type Hearing, withoutRedacted } from '../domain/decide.ts'
 import type { Actor } from '../domain/events.ts'
 import type { SignInId, UserId } from '../domain/ids.ts'
 import type { SourceRecord } from '../domain/model.ts'
 import type { Connection, Policy } from '../domain/policy.ts'
-import { isRefusal, kindOf, type Refusal, refuse } from '../domain/refusals.ts'
+import { isRefusal, kindOf, type Refusal, type RefusalCode, refuse } from '../domain/refusals.ts'
+import type { SourcePolicy } from '../domain/source-policy.ts'
 import { type Step, Trace } from '../domain/steps.ts'
+import { answering } from './answering.ts'
 import type {
   Assertions,
+  Audit,
+  Cases,
+  MatchCase,
   Mint,
   Session,
   Sessions,
@@ -28,6 +33,8 @@ import { together } from './together.ts'
 
 export type AcceptAssertionPorts = Transactions & {
   users: Users
+  cases: Cases
+  audit: Audit
   requests: SignInRequests
   assertions: Assertions
   sessions: Sessions
@@ -39,6 +46,10 @@ export interface Arrival {
   readonly assertion: VerifiedAssertion
   readonly connection: Connection
   readonly policy: Policy
+  /** base64, as it was posted. */
+  readonly response: string | undefined
+  /** Whether what was sent is kept, for explaining it and for trying changes of policy on it. */
+  readonly keepsContent: boolean
   /** The secret in this browser's cookie for a request, where it holds one. */
   readonly browserSecret: (requestId: string) => string | undefined
   /** The host that gets the session's first key. */
@@ -79,7 +90,10 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
     address: arrival.address,
   } satisfies Partial<SignIn>
 
-  const prepared = prepareArrival(arrival)
+  const said = recordOf(arrival, id)
+  const source = arrival.policy.sources.get(connection.id)
+  if (!source) throw new Error(`connection ${connection.name} is in force but its source is not`)
+  const hearing: Hearing = { source, policy: arrival.policy, fresh: ports.mint.id('usr', now) }
 
   return ports.inTransaction(async (tx) => {
     const trace = new Trace(arrival.steps)
@@ -95,15 +109,16 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
         remedy: kindOf(code).remedy,
         steps: trace.steps,
       })
+      await keepContent(ports, tx, { id, arrival, said, source })
       return { refusal, reference }
     }
 
-    // Gather: all at once, because each wait costs more than the question.
+    // Gather and decide: all at once, because each wait costs more than the question.
     const claim = { connection: connection.id, id: assertion.id, expiresAt: assertion.replayableUntil }
-    const [claimed, request, found] = await together([
+    const [claimed, request, { outcome, explanation }] = await together([
       ports.assertions.claim(tx, claim),
       takeRequest(ports, tx, arrival),
-      lookUp(ports, tx, prepared),
+      answering(ports.users, tx, decide(said, hearing)),
     ])
     if (!claimed) return no(trace.fail('unused', refuse('assertion.replayed', `assertion ${assertion.id} was used before`)))
     trace.pass('unused', assertion.id)
@@ -111,16 +126,17 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
     if (isRefusal(answers)) return no(answers)
     const stale = staleSignIn(arrival, answers)
     if (stale) return no(trace.fail('authentication', stale))
-    if (isRefusal(found)) return no(trace.fail('match', found))
 
-    // Decide.
-    const { outcome, explanation } = decide(found.prepared, found.known, arrival.policy.sources, ports.mint.id('usr', now))
-    if (explanation.match) trace.pass('match', `${explanation.match.situation}: ${explanation.match.why}`)
-    trace.note('decision', outcome, ({ kind }) => kind)
-    if (isRefusal(outcome)) return no(outcome, found.known.linked?.id)
+    const { match } = explanation
+    if (match) trace.pass('match', `${match.situation}: ${match.why}`)
+    trace.note(match ? 'decision' : 'match', outcome, ({ kind }) => kind)
+    const actor: Actor = { kind: 'connection', id: connection.id, name: connection.name }
+    if (isRefusal(outcome)) {
+      await openCase(ports, tx, { outcome, explanation, signIn: id, actor, now })
+      return no(outcome, explanation.user)
+    }
 
     // Commit.
-    const actor: Actor = { kind: 'connection', id: connection.id, name: connection.name }
     await ports.users.commit(tx, outcome, { actor, now, signIn: id })
     // Left open, it would go on speaking for this browser at the apps, past a sign-out from the new one.
     if (answers?.replaces) await ports.sessions.end(tx, { session: answers.replaces })
@@ -129,30 +145,65 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
     await together([
       ports.sessions.open(tx, session, { secretHash: hashSecret(secret), host: arrival.host }),
       ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id, steps: trace.steps }),
+      keepContent(ports, tx, { id, arrival, said, source }),
     ])
     return { reference, session, secret, request: answers }
   })
 }
 
-function prepareArrival({ assertion, connection, policy, now }: Arrival): Prepared | Refusal {
-  const source = policy.sources.get(connection.id)
-  if (!source) throw new Error(`connection ${connection.name} is in force but its source is not`)
-  const said: SourceRecord = {
+function recordOf({ assertion, connection, now }: Arrival, via: SignInId): SourceRecord {
+  return {
     source: connection.id,
     ...(assertion.nameId ? { nameId: assertion.nameId } : {}),
     attributes: assertion.attributes,
     aliases: assertion.aliases,
+    session: { authnContext: assertion.authnContext ?? '', authnInstant: assertion.authnInstant.toISOString() },
     observedAt: now,
+    via,
   }
-  return prepare(said, source)
 }
 
-async function lookUp(
-  ports: { users: Users },
+/** What was sent, so that it can be explained and tried again; without what is not to be kept. */
+async function keepContent(
+  ports: { signIns: SignIns },
   tx: Tx,
-  prepared: Prepared | Refusal,
-): Promise<{ prepared: Prepared; known: Known } | Refusal> {
-  return isRefusal(prepared) ? prepared : { prepared, known: await ports.users.lookUp(tx, prepared) }
+  { id, arrival, said, source }: { id: SignInId; arrival: Arrival; said: SourceRecord; source: SourcePolicy },
+): Promise<void> {
+  const { response, connection, keepsContent } = arrival
+  if (!keepsContent) return
+  // A response cannot lose a part of it and keep its signature.
+  const whole = response === undefined || source.redact.size ? {} : { response }
+  await ports.signIns.keepContent(tx, id, connection.id, { ...whole, said: withoutRedacted(said, source) })
+}
+
+/** Somebody whom a person has to tell from the others. */
+async function openCase(
+  ports: { cases: Cases; audit: Audit; mint: Mint },
+  tx: Tx,
+  { outcome, explanation, signIn, actor, now }: { outcome: Refusal; explanation: Explanation; signIn: SignInId; actor: Actor; now: Date },
+): Promise<void> {
+  const { match, externalId } = explanation
+  const kind = CASES[outcome.code]
+  if (!kind || !match || !externalId || actor.kind !== 'connection') return
+  const { candidates, renamedFrom, why } = match
+  const met = {
+    id: ports.mint.id('cas', now),
+    source: actor.id,
+    externalId,
+    kind,
+    candidates,
+    why,
+    ...(renamedFrom ? { renamedFrom } : {}),
+  }
+  if ((await ports.cases.note(tx, met, now)) !== 'opened') return
+  const details = { case: met.id, kind, why }
+  await ports.audit.write(tx, [{ kind: 'match.opened', at: now, actor, signIn, source: actor.id, details }])
+}
+
+const CASES: Partial<Record<RefusalCode, MatchCase['kind']>> = {
+  'match.unlinked': 'unlinked',
+  'match.disputed': 'disputed',
+  'match.renamed': 'renamed',
 }
 
 /** The request this assertion answers, used up; undefined where the identity provider may begin and did. */

@@ -1,25 +1,12 @@
 // Makes what a file says the policy in force: creates and changes what it names, leaves the rest (or removes it, when
-// asked to). Everything is read and checked before the transaction; one fault, and nothing changes.
+// asked to). Files and networks are read before the transaction; one fault, and nothing changes.
 
-import { isDeepStrictEqual } from 'node:util'
+import { type DocumentInForce, type Fault, fault, type PolicyDocument, type PolicyFile, singlesOf } from '../domain/documents.ts'
 import type { Actor } from '../domain/events.ts'
 import { nextLook } from '../domain/metadata-change.ts'
-import {
-  type DocumentInForce,
-  type DocumentKind,
-  type Fault,
-  fault,
-  type PolicyDocument,
-  type PolicyFile,
-  SERVICE,
-} from '../domain/policy.ts'
-import type { MetadataReader, MetadataStates, Mint, PolicyDocuments, Transactions, Tx } from './ports.ts'
-
-export interface Applied {
-  readonly kind: DocumentKind
-  readonly name: string
-  readonly outcome: 'created' | 'changed' | 'unchanged' | 'removed'
-}
+import type { DocumentFault } from '../domain/policy.ts'
+import { type Applied, bringIntoForce, orUndone, policyAfter, same, Undone } from './bring-into-force.ts'
+import type { MetadataReader, MetadataStates, Mint, PolicyDocuments, Transactions, Tx, Users } from './ports.ts'
 
 export interface ApplyPolicy {
   readonly file: PolicyFile
@@ -33,27 +20,52 @@ export interface ApplyPolicy {
   readonly dryRun: boolean
 }
 
-type Ports = Transactions & { documents: PolicyDocuments; metadata: MetadataReader; metadataStates: MetadataStates; mint: Mint }
+export type PolicyApplied =
+  | { readonly applied: readonly Applied[]; readonly unknownSources: readonly string[] }
+  | { readonly faults: readonly Fault[] }
 
-export async function applyPolicy(ports: Ports, ask: ApplyPolicy): Promise<{ applied: readonly Applied[] } | { faults: readonly Fault[] }> {
+type Ports = Transactions & {
+  documents: PolicyDocuments
+  metadata: MetadataReader
+  metadataStates: MetadataStates
+  users: Users
+  mint: Mint
+}
+
+export async function applyPolicy(ports: Ports, ask: ApplyPolicy): Promise<PolicyApplied> {
   const { documents, faults, entities } = await resolve(ports.metadata, ask)
   if (faults.length) return { faults }
 
-  return ports.inTransaction(async (tx) => {
-    const inForce = await ports.documents.takeAll(tx)
-    const collisions = hostCollisions(ask, inForce)
-    const renamed = renamedProviders(ask, documents, inForce)
-    if (collisions.length + renamed.length) return { faults: [...collisions, ...renamed] }
+  return orUndone(() =>
+    ports.inTransaction(async (tx): Promise<PolicyApplied> => {
+      const inForce = await ports.documents.takeAll(tx)
+      const collisions = [...hostCollisions(ask, inForce), ...renamedProviders(ask, documents, inForce)]
+      if (collisions.length) return { faults: collisions }
+      const { actor, now } = ask
+      const remove = unnamed(ask, documents, inForce)
+      const result = await bringIntoForce(ports, tx, { documents, remove, inForce, actor, now })
+      if (result.faults.length) throw new Undone({ faults: result.faults.map((one) => placed(one, ask.file)) })
+      await scheduleLooks(ports, tx, ask, { applied: result.applied, documents, entities })
+      const { applied, unknownSources } = result
+      if (ask.dryRun) throw new Undone({ applied, unknownSources })
+      return { applied, unknownSources }
+    }),
+  )
+}
 
-    const applied: Applied[] = []
-    for (const document of documents) applied.push(await put(ports, tx, ask, { document, inForce, entities }))
-    if (ask.prune) applied.push(...(await removeUnnamed(ports, tx, ask, documents, inForce)))
-    return { applied }
-  })
+/** The whole policy as a draft would have it, in force nowhere. */
+export async function draftPolicy(
+  ports: { metadata: MetadataReader; mint: Mint },
+  ask: Pick<ApplyPolicy, 'file' | 'ownHost' | 'now' | 'prune'> & { readonly inForce: readonly DocumentInForce[] },
+): Promise<{ readonly documents: readonly DocumentInForce[] } | { readonly faults: readonly Fault[] }> {
+  const { documents, faults } = await resolve(ports.metadata, ask)
+  if (faults.length) return { faults }
+  const { inForce, now } = ask
+  return { documents: policyAfter(ports.mint, { documents, remove: unnamed(ask, documents, inForce), inForce, now }) }
 }
 
 /** Files and networks, before any transaction. */
-async function resolve(reader: MetadataReader, { file, ownHost }: ApplyPolicy) {
+async function resolve(reader: MetadataReader, { file, ownHost }: Pick<ApplyPolicy, 'file' | 'ownHost'>) {
   const faults: Fault[] = []
   const documents: PolicyDocument[] = []
   /** How many each connection's metadata file held. */
@@ -84,8 +96,19 @@ async function resolve(reader: MetadataReader, { file, ownHost }: ApplyPolicy) {
     if (spec.host === ownHost) faults.push(fault(['apps', index, 'host'], `${spec.host} is Gatehouse’s own host; give the app another`))
     documents.push({ kind: 'app', name: spec.name, spec })
   }
-  if (file.service) documents.push({ kind: 'service', name: SERVICE, spec: file.service })
-  return { documents, faults, entities }
+  return { documents: [...singlesOf(file), ...documents], faults, entities }
+}
+
+/** In the file where it names the document; otherwise by the document's own name. */
+export function placed({ kind, name, segments, message }: DocumentFault, file: PolicyFile): Fault {
+  const list = kind === 'connection' ? file.connections : kind === 'app' ? file.apps : undefined
+  if (!list)
+    return kind in file ? fault([kind, ...segments], message) : fault([kind, ...segments], `${message} (in force, not in this file)`)
+  const index = list.findIndex((one) => one.name === name)
+  const plural = `${kind}s`
+  return index < 0
+    ? fault([plural], `${name} (in force, not in this file): ${[...segments].join('.')} ${message}`)
+    : fault([plural, index, ...segments], message)
 }
 
 /** A host in the file that an app outside the file already has. */
@@ -119,43 +142,33 @@ function renamedProviders(
   })
 }
 
-async function put(
+async function scheduleLooks(
   ports: Ports,
   tx: Tx,
-  ask: ApplyPolicy,
-  { document, inForce, entities }: { document: PolicyDocument; inForce: readonly DocumentInForce[]; entities: ReadonlyMap<string, number> },
-): Promise<Applied> {
-  const { kind, name } = document
-  const before = inForce.find((one) => one.document.kind === kind && one.document.name === name)
-  if (before && isDeepStrictEqual(before.document, document)) return { kind, name, outcome: 'unchanged' }
-  if (!ask.dryRun) {
-    const source = await ports.documents.put(tx, document, { actor: ask.actor, now: ask.now, source: ports.mint.id('src', ask.now) })
-    if (source && document.kind === 'connection' && document.idp) {
-      const held = entities.get(name)
-      await ports.metadataStates.keep(tx, source, {
-        nextAt: nextLook(document.idp, ask.now),
-        checkedAt: ask.now,
-        outcome: 'applied',
-        ...(held === undefined ? {} : { entities: held }),
-      })
-    }
+  { now }: ApplyPolicy,
+  {
+    applied,
+    documents,
+    entities,
+  }: { applied: readonly Applied[]; documents: readonly PolicyDocument[]; entities: ReadonlyMap<string, number> },
+): Promise<void> {
+  for (const { kind, name, source } of applied) {
+    const document = documents.find((one) => same(one, { kind, name }))
+    if (!source || document?.kind !== 'connection' || !document.idp) continue
+    const held = entities.get(name)
+    const nextAt = nextLook(document.idp, now)
+    await ports.metadataStates.keep(tx, source, {
+      nextAt,
+      checkedAt: now,
+      outcome: 'applied',
+      ...(held === undefined ? {} : { entities: held }),
+    })
   }
-  return { kind, name, outcome: before ? 'changed' : 'created' }
 }
 
-async function removeUnnamed(
-  ports: Ports,
-  tx: Tx,
-  ask: ApplyPolicy,
-  documents: readonly PolicyDocument[],
-  inForce: readonly DocumentInForce[],
-): Promise<readonly Applied[]> {
-  const removed: Applied[] = []
-  for (const { document } of inForce) {
-    const { kind, name } = document
-    if (documents.some((one) => one.kind === kind && one.name === name)) continue
-    if (!ask.dryRun) await ports.documents.remove(tx, { kind, name }, { actor: ask.actor, now: ask.now })
-    removed.push({ kind, name, outcome: 'removed' })
-  }
-  return removed
+function unnamed({ prune }: Pick<ApplyPolicy, 'prune'>, documents: readonly PolicyDocument[], inForce: readonly DocumentInForce[]) {
+  if (!prune) return []
+  return inForce
+    .filter(({ document }) => !documents.some((one) => same(one, document)))
+    .map(({ document: { kind, name } }) => ({ kind, name }))
 }

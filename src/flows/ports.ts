@@ -2,11 +2,16 @@
 // Whatever writes takes a Tx, so that a flow cannot write outside the transaction it owns.
 
 import type { NameQualifiers } from '../domain/assertion.ts'
-import type { Change, Known, Prepared } from '../domain/decide.ts'
+import type { Change, Known, Question } from '../domain/decide.ts'
+import type { DocumentInForce, DocumentKind, MetadataSpec, PolicyDocument } from '../domain/documents.ts'
+import type { Entitled } from '../domain/entitlements.ts'
 import type { Actor, AuditEvent } from '../domain/events.ts'
-import type { Id, SessionId, SignInId, SourceId, TokenId, UserId } from '../domain/ids.ts'
-import type { NameId, User } from '../domain/model.ts'
-import type { DocumentInForce, DocumentKind, IdentityProvider, MetadataSpec, PolicyDocument } from '../domain/policy.ts'
+import type { IdentityProvider } from '../domain/identity-provider.ts'
+import type { CaseId, Id, RunId, SessionId, SignInId, SourceId, TokenId, UserId } from '../domain/ids.ts'
+import type { KeyKind } from '../domain/keys.ts'
+import type { Transition } from '../domain/lifecycle.ts'
+import type { Candidate } from '../domain/matching.ts'
+import type { ExternalId, NameId, SourceRecord, User } from '../domain/model.ts'
 import type { RefusalCode, Remedy } from '../domain/refusals.ts'
 import type { Step } from '../domain/steps.ts'
 
@@ -42,21 +47,78 @@ export class StoreUnavailable extends Error {
 // --- users ---------------------------------------------------------------------------------------------------------
 
 /** A change of one user, as `commit` writes it. */
-export type UserCommit = Change | { readonly kind: 'deprovision'; readonly user: User; readonly reason: string }
+export type UserCommit = Change | StateChange | Relink
+
+/** Another state, and what goes with it. */
+export interface StateChange {
+  readonly kind: 'state'
+  /** As they are afterwards. */
+  readonly user: User
+  readonly transition: Transition
+  readonly entitled: Entitled
+}
+
+/** A person has said who it is that a source means. */
+export interface Relink {
+  readonly kind: 'relink'
+  readonly user: User
+  readonly source: SourceId
+  readonly externalId: ExternalId
+  readonly replaces?: ExternalId
+  /** What speaks for it. */
+  readonly why: string
+}
 
 export interface CommitContext {
   readonly actor: Actor
   readonly now: Date
   readonly signIn?: SignInId
+  readonly run?: RunId
 }
 
 export interface Users {
-  /** The linked user with its records, and whoever holds the record's unique values. Holds the user's row until the end. */
-  lookUp(tx: Tx, prepared: Prepared): Promise<Known>
+  /** What the decision asks. Whoever an answer is about is held until the end. */
+  answer(tx: Tx, question: Question): Promise<unknown>
   /** By id, for a change; holds the row until the end. */
-  take(tx: Tx, id: UserId): Promise<User | undefined>
-  /** The only way a user changes: user, link, record and audit events together. */
+  take(tx: Tx, id: UserId): Promise<(Known & { readonly linked: User }) | undefined>
+  /** The only way a user changes: user, keys, link, record, seats and audit events together. */
   commit(tx: Tx, change: UserCommit, context: CommitContext): Promise<void>
+  /** Keeps these keys for everybody. Where two users would have the same unique one, says so and is to be rolled back. */
+  rekey(tx: Tx, kinds: readonly KeyKind[]): Promise<readonly KeyClash[]>
+}
+
+/** Two users with the same value of what is to be unique. */
+export interface KeyClash {
+  readonly name: string
+  readonly value: string
+  readonly users: readonly UserId[]
+}
+
+export interface Cases {
+  /** Opens a case, or says that the one that is open was met again. */
+  note(tx: Tx, met: MatchCase, now: Date): Promise<'opened' | 'open'>
+  take(tx: Tx, id: CaseId): Promise<OpenCase | undefined>
+  settle(tx: Tx, id: CaseId, verdict: CaseVerdict, by: { readonly actor: Actor; readonly now: Date }): Promise<void>
+}
+
+export type CaseVerdict = 'linked' | 'new' | 'ignored'
+
+/** Somebody who could not be told from the people who are here. */
+export interface MatchCase {
+  readonly id: CaseId
+  readonly source: SourceId
+  readonly externalId: ExternalId
+  readonly kind: 'unlinked' | 'disputed' | 'renamed'
+  readonly candidates: readonly Candidate[]
+  readonly renamedFrom?: ExternalId
+  readonly why: string
+}
+
+export interface OpenCase extends MatchCase {
+  readonly openedAt: Date
+  readonly seenAt: Date
+  readonly times: number
+  readonly verdict?: CaseVerdict
 }
 
 export interface Audit {
@@ -118,6 +180,16 @@ export interface SignIn {
 
 export interface SignIns {
   record(tx: Tx, signIn: SignIn): Promise<void>
+  /** Encrypted, for as long as is configured. */
+  keepContent(tx: Tx, signIn: SignInId, connection: SourceId, content: SignInContent): Promise<void>
+}
+
+/** What was sent, so that it can be explained and tried again. */
+export interface SignInContent {
+  /** base64, as it was posted. */
+  readonly response?: string
+  /** What it says, once that was verified. */
+  readonly said?: SourceRecord
 }
 
 // --- sessions ------------------------------------------------------------------------------------------------------
@@ -191,10 +263,20 @@ export interface SentLogouts {
 export interface PolicyDocuments {
   /** All that is in force, for a change; nobody else changes policy until the end. */
   takeAll(tx: Tx): Promise<readonly DocumentInForce[]>
+  /** One version, in force or not; undefined where there is none, or it took the document out of force. */
+  version(tx: Tx, which: { kind: DocumentKind; name: string; version: number }): Promise<PolicyDocument | undefined>
   /** A new version of the document; the source of a connection is made with the first one. */
   put(tx: Tx, document: PolicyDocument, by: { actor: Actor; now: Date; source: SourceId }): Promise<SourceId | undefined>
   /** Takes it out of force; its versions and its source stay. */
   remove(tx: Tx, which: { kind: DocumentKind; name: string }, by: { actor: Actor; now: Date }): Promise<void>
+}
+
+/** What is kept of what sources have said, whole or encrypted with an older key. */
+export interface Kept {
+  /** Deletes an attribute from all records of a source, and every response that may hold it. */
+  redact(tx: Tx, source: SourceId, attribute: string): Promise<{ readonly records: number; readonly responses: number }>
+  /** Encrypts the next few with the current key; 0: all are. */
+  reseal(tx: Tx, most: number): Promise<number>
 }
 
 export interface MetadataReader {
@@ -221,6 +303,52 @@ export interface MetadataStates {
   keep(tx: Tx, connection: SourceId, state: MetadataState): Promise<void>
 }
 
+// --- looking, for simulations ----------------------------------------------------------------------------------------
+
+export interface KeyHolder {
+  readonly name: string
+  readonly value: string
+  readonly user: UserId
+}
+
+/** One attempt to sign in, with what was sent. */
+export interface PastSignIn {
+  readonly id: SignInId
+  readonly reference: string
+  readonly connection: string
+  readonly said: SourceRecord
+}
+
+// --- runs ----------------------------------------------------------------------------------------------------------
+
+/** A pass over everybody, done in batches, each with the place that it has come to. */
+export interface Run {
+  readonly id: RunId
+  readonly kind: 'reapply'
+  readonly state: 'held' | 'running' | 'done' | 'cancelled'
+  /** Of the policy that it derives under. */
+  readonly revision: number
+  readonly cursor?: UserId
+  readonly counts: RunCounts
+  readonly heldBecause?: string
+  readonly startedAt: Date
+}
+
+export type RunCounts = Readonly<Record<string, number>>
+
+export interface Runs {
+  keep(tx: Tx, run: Run, by: { readonly actor: Actor; readonly now: Date }): Promise<void>
+  /** The one of this kind that is under way or held. */
+  open(tx: Tx, kind: Run['kind']): Promise<Run | undefined>
+  /** The next users, by id, with all that is on file of them; held until the end. */
+  batch(
+    tx: Tx,
+    which: { readonly after: UserId | undefined; readonly derivedBefore: number; readonly size: number },
+  ): Promise<readonly (Known & { readonly linked: User })[]>
+  /** Says of users that they would be the same under this policy. */
+  stamp(tx: Tx, users: readonly UserId[], revision: number): Promise<void>
+}
+
 export interface ApiToken {
   readonly id: TokenId
   readonly name: string
@@ -236,6 +364,6 @@ export interface ApiTokens {
 }
 
 export interface Leftovers {
-  /** Deletes what has run out: requests, tickets, claims, sessions, and sign-ins older than `signInsBefore`. */
-  sweep(tx: Tx, now: Date, signInsBefore: Date): Promise<number>
+  /** Deletes what has run out: requests, tickets, claims, sessions; sign-ins and what was sent with them, older than these. */
+  sweep(tx: Tx, now: Date, before: { readonly signIns: Date; readonly responses: Date }): Promise<number>
 }

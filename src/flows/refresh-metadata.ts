@@ -3,9 +3,11 @@
 // signature is demanded, has another entityID or less than before leaves what works in force, and is told.
 
 import { isDeepStrictEqual } from 'node:util'
+import type { PolicyDocument } from '../domain/documents.ts'
 import type { Actor } from '../domain/events.ts'
+import type { IdentityProvider } from '../domain/identity-provider.ts'
 import { compareMetadata, type MetadataChange, nextLook, nextTry, RESCUE_EVERY_MS } from '../domain/metadata-change.ts'
-import type { Connection, IdentityProvider, PolicyDocument } from '../domain/policy.ts'
+import type { Connection } from '../domain/policy.ts'
 import type { Audit, MetadataReader, MetadataState, MetadataStates, Mint, PolicyDocuments, Transactions, Tx } from './ports.ts'
 
 export type RefreshPorts = Transactions & {

@@ -12,15 +12,18 @@ export interface RefusedAttempt {
   readonly connection: DraftConnection
   readonly address: string
   readonly steps: readonly Step[]
+  /** base64, as it was posted; undefined: not to be kept. Nothing vouches for it. */
+  readonly response?: string | undefined
   readonly now: Date
 }
 
 export async function refuseSignIn(ports: Transactions & { signIns: SignIns; mint: Mint }, attempt: RefusedAttempt): Promise<Refused> {
-  const { flow, refusal, connection, address, steps, now } = attempt
+  const { flow, refusal, connection, address, steps, now, response } = attempt
   const reference = ports.mint.reference()
-  await ports.inTransaction((tx) =>
-    ports.signIns.record(tx, {
-      id: ports.mint.id('sgn', now),
+  const id = ports.mint.id('sgn', now)
+  await ports.inTransaction(async (tx) => {
+    await ports.signIns.record(tx, {
+      id,
       flow,
       reference,
       at: now,
@@ -31,7 +34,11 @@ export async function refuseSignIn(ports: Transactions & { signIns: SignIns; min
       remedy: kindOf(refusal.code).remedy,
       address,
       steps,
-    }),
-  )
+    })
+    if (response !== undefined && response.length <= LONGEST_KEPT) await ports.signIns.keepContent(tx, id, connection.id, { response })
+  })
   return { refusal, reference }
 }
+
+/** Anybody can post what nobody vouches for; a real response that failed is not longer than this. */
+const LONGEST_KEPT = 64 * 1024

@@ -5,8 +5,9 @@ import type { Leftovers, Transactions } from './ports.ts'
 
 export async function sweepExpired(
   ports: Transactions & { leftovers: Leftovers },
-  { now, keepSignInsDays }: { now: Date; keepSignInsDays: number },
+  { now, keepSignInsDays, keepResponsesDays }: { now: Date; keepSignInsDays: number; keepResponsesDays: number },
 ): Promise<number> {
-  const signInsBefore = new Date(now.getTime() - keepSignInsDays * 86_400_000)
-  return ports.inTransaction((tx) => ports.leftovers.sweep(tx, now, signInsBefore))
+  const daysAgo = (days: number) => new Date(now.getTime() - days * 86_400_000)
+  const before = { signIns: daysAgo(keepSignInsDays), responses: daysAgo(Math.min(keepResponsesDays, keepSignInsDays)) }
+  return ports.inTransaction((tx) => ports.leftovers.sweep(tx, now, before))
 }

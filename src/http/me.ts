@@ -1,7 +1,6 @@
 // GET /me: shows people what is known about them and what each app is told. The same for programs, as JSON.
 
 import { type Request, type Response, Router } from 'express'
-import { attributeNamed } from '../domain/attributes.ts'
 import { identityHeaders } from '../domain/identity-headers.ts'
 import type { Policy } from '../domain/policy.ts'
 import { redirect, sendJson, sendPage, wantsJson } from './pages.ts'
@@ -31,7 +30,7 @@ function describe(policy: Policy, session: SessionInForce, baseUrl: URL) {
     state: user.state,
     attributes: Object.entries(user.profile).map(([name, { values, source, from, since }]) => ({
       name,
-      label: attributeNamed(name)?.label ?? name,
+      label: policy.schema.get(name)?.label ?? name,
       values,
       source: sourceName(source),
       from,

@@ -11,7 +11,7 @@ export const audit: Audit = { write: writeAudit }
 export async function writeAudit(tx: Tx, events: readonly AuditEvent[]): Promise<void> {
   if (!events.length) return
   await inside(tx)('audit_events').insert(
-    events.map(({ kind, at, actor, user, source, signIn, token, details }) => ({
+    events.map(({ kind, at, actor, user, source, signIn, token, run, details }) => ({
       id: mint('evt', at, randomBytes(ID_ENTROPY)),
       at,
       kind,
@@ -21,6 +21,7 @@ export async function writeAudit(tx: Tx, events: readonly AuditEvent[]): Promise
       source_id: source ?? (actor.kind === 'connection' ? actor.id : null),
       sign_in_id: signIn ?? null,
       token_id: token ?? null,
+      run_id: run ?? null,
       details: details ? JSON.stringify(details) : null,
     })),
   )

@@ -1,12 +1,13 @@
 // What people look at: users, sign-ins, audit events. Reads only, shaped for lists and pages.
 
-import { foldKey } from '../domain/attributes.ts'
 import { earliestId, type SignInId, type UserId } from '../domain/ids.ts'
 import type { LifecycleState } from '../domain/lifecycle.ts'
-import type { Profile } from '../domain/model.ts'
+import type { Grant, Profile } from '../domain/model.ts'
+import { foldKey } from '../domain/schema.ts'
+import { LOCAL } from '../domain/source-policy.ts'
 import type { Step } from '../domain/steps.ts'
 import { type Db, fromJson, toDate } from './db.ts'
-import { toProfile } from './users.ts'
+import { toUser } from './users.ts'
 
 export interface UserLine {
   readonly id: UserId
@@ -20,6 +21,11 @@ export interface UserPage extends UserLine {
   readonly stateSince: Date
   readonly stateReason: string | null
   readonly profile: Profile
+  readonly grants: readonly Grant[]
+  /** Licences that fit and have no free seat. */
+  readonly waiting: readonly string[]
+  /** Of the policy that the profile was derived under. */
+  readonly revision: number
   readonly links: readonly { readonly source: string; readonly externalId: string; readonly linkedAt: Date }[]
   readonly sessions: number
   readonly events: readonly { readonly at: Date; readonly kind: string; readonly actor: string; readonly details: unknown }[]
@@ -55,6 +61,9 @@ interface UserRow {
   state_since: unknown
   state_reason: string | null
   profile: unknown
+  grants: unknown
+  waiting: unknown
+  revision: number
 }
 
 interface SignInRow extends Omit<SignInLine, 'at' | 'user' | 'userName'> {
@@ -85,18 +94,26 @@ export async function findUser(db: Db, who: string): Promise<UserPage | undefine
       .orWhere({ user_name_key: foldKey(who) })
       .first()
     if (!row) return undefined
+    const { profile, grants, waiting, revision } = toUser(row)
     const links = await knex('links')
       .join('sources', 'sources.id', 'links.source_id')
       .where({ user_id: row.id })
-      .select('sources.name', 'external_id', 'linked_at')
+      .select('sources.id', 'sources.name', 'external_id', 'linked_at')
     const [open] = await knex('sessions').where({ user_id: row.id }).countDistinct({ count: 'id' })
     const events = await knex('audit_events').where({ user_id: row.id }).orderBy('id', 'desc').limit(20)
     return {
       ...toLine(row),
       stateSince: toDate(row.state_since),
       stateReason: row.state_reason,
-      profile: toProfile(row.profile),
-      links: links.map((link) => ({ source: link.name, externalId: link.external_id, linkedAt: toDate(link.linked_at) })),
+      profile,
+      grants,
+      waiting,
+      revision,
+      links: links.map((link) => ({
+        source: link.id === LOCAL ? 'local' : link.name,
+        externalId: link.external_id,
+        linkedAt: toDate(link.linked_at),
+      })),
       sessions: Number(open?.count ?? 0),
       events: events.map((event) => ({
         at: toDate(event.at),
@@ -130,7 +147,7 @@ export async function findSignIn(db: Db, reference: string): Promise<SignInPage 
 /** source id -> name, for provenance. */
 export async function sourceNames(db: Db): Promise<ReadonlyMap<string, string>> {
   const rows: { id: string; name: string }[] = await db.read((knex) => knex('sources').select('id', 'name'))
-  return new Map(rows.map((row) => [row.id, row.name]))
+  return new Map(rows.map((row) => [row.id, row.id === LOCAL ? 'local' : row.name]))
 }
 
 function signInQuery(knex: import('knex').Knex) {

@@ -6,6 +6,7 @@ import { dirname } from 'node:path'
 import knex, { type Knex } from 'knex'
 import type { Database } from 'sqlite3'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
+import { type DataKeys, type Sealer, sealer } from './sealing.ts'
 import { SqliteClient } from './sqlite-client.ts'
 import { inside, transaction } from './transactions.ts'
 
@@ -15,6 +16,8 @@ export interface Db extends Transactions {
   readonly dialect: 'sqlite' | 'postgres'
   /** For looking only: outside any transaction, what is committed at this moment. */
   read<Result>(look: (knex: Knex) => Promise<Result>): Promise<Result>
+  /** Opens what is kept of sources' words. */
+  readonly sealer: Sealer
   /** For migrations and tests; everything else goes through `read` and `inTransaction`. */
   readonly writer: Knex
   close(): Promise<void>
@@ -26,16 +29,18 @@ const PATIENCE_MS = 5_000
 const SLOWEST_QUERY_MS = 15_000
 const MOST_ATTEMPTS = 10
 
-export function openDatabase(location: DatabaseLocation): Db {
+export function openDatabase(location: DatabaseLocation, keys: DataKeys): Db {
   // A flow looks at several tables before it decides; it must see them all as they were at one moment. SQLite takes its
   // write lock at once: a transaction that reads first and then writes is refused without waiting.
   const begin = 'postgres' in location ? 'begin isolation level repeatable read' : 'begin immediate'
   const { writer, reader } = 'sqlite' in location ? openSqlite(location.sqlite) : openPostgres(location.postgres)
+  const sealing = sealer(keys)
   return {
     dialect: 'sqlite' in location ? 'sqlite' : 'postgres',
     writer,
+    sealer: sealing,
     read: (look) => translated(() => look(reader)),
-    inTransaction: (work) => retried(() => translated(() => transaction(writer, begin, work))),
+    inTransaction: (work) => retried(() => translated(() => transaction(writer, begin, work, sealing))),
     async close() {
       await writer.destroy()
       if (reader !== writer) await reader.destroy()

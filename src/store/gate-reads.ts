@@ -33,6 +33,9 @@ interface Row {
   user_id: UserId
   state: User['state']
   profile: unknown
+  grants: unknown
+  waiting: unknown
+  derived: number
 }
 
 interface Waiting {
@@ -83,7 +86,7 @@ export function gateReads(db: Db): AskGate {
 
 async function lookUp(db: Db, keys: readonly string[]): Promise<readonly Row[]> {
   const marks = keys.length ? keys.map(() => '?').join(',') : 'null'
-  const sql = `select p.revision, s.secret_hash, s.host, s.id as session_id, s.source_id, s.expires_at, u.id as user_id, u.state, u.profile
+  const sql = `select p.revision, s.secret_hash, s.host, s.id as session_id, s.source_id, s.expires_at, u.id as user_id, u.state, u.profile, u.grants, u.waiting, u.revision as derived
     from policy_revision p
     left join sessions s on s.secret_hash in (${marks})
     left join users u on u.id = s.user_id`
@@ -95,6 +98,6 @@ function answer(revision: number, row: Row | undefined, { host, now }: Waiting):
   if (!row?.session_id || row.host !== host || row.state !== 'active') return { revision }
   const expiresAt = toDate(row.expires_at)
   if (expiresAt <= now) return { revision }
-  const user = toUser({ id: row.user_id, state: row.state, profile: row.profile })
+  const user = toUser({ ...row, id: row.user_id, revision: row.derived })
   return { revision, session: { id: row.session_id, user, connection: row.source_id, expiresAt } }
 }

@@ -2,11 +2,13 @@
 // so that any node can tell with one number whether what it compiled still stands.
 
 import type { Knex } from 'knex'
+import type { DocumentInForce, DocumentKind, PolicyDocument } from '../domain/documents.ts'
+import type { Actor } from '../domain/events.ts'
 import type { SourceId } from '../domain/ids.ts'
-import { compilePolicy, type DocumentInForce, type DocumentKind, type Policy, type PolicyDocument } from '../domain/policy.ts'
+import { compilePolicy, type Policy } from '../domain/policy.ts'
 import type { PolicyDocuments, Tx } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
-import { type Db, fromJson } from './db.ts'
+import { type Db, fromJson, toDate } from './db.ts'
 import { inside, type Queries } from './transactions.ts'
 
 interface DocumentRow {
@@ -24,6 +26,11 @@ export const documents: PolicyDocuments = {
     return inForce(inside(tx))
   },
 
+  async version(tx, { kind, name, version }) {
+    const row: DocumentRow | undefined = await inside(tx)('policy_documents').where({ kind, name, version }).first()
+    return row?.document ? fromJson<PolicyDocument>(row.document) : undefined
+  },
+
   async put(tx, document, { actor, now, source }) {
     const { kind, name } = document
     const version = await nextVersion(tx, kind, name)
@@ -35,6 +42,7 @@ export const documents: PolicyDocuments = {
       source_id: sourceId,
       document: JSON.stringify(document),
       created_at: now,
+      ...author(actor),
     })
     await raiseRevision(tx)
     await writeAudit(tx, [
@@ -45,7 +53,7 @@ export const documents: PolicyDocuments = {
 
   async remove(tx, { kind, name }, { actor, now }) {
     const version = await nextVersion(tx, kind, name)
-    await inside(tx)('policy_documents').insert({ kind, name, version, source_id: null, document: null, created_at: now })
+    await inside(tx)('policy_documents').insert({ kind, name, version, source_id: null, document: null, created_at: now, ...author(actor) })
     await raiseRevision(tx)
     await writeAudit(tx, [{ kind: 'policy.removed', at: now, actor, details: { document: kind, name, version } }])
   },
@@ -93,6 +101,43 @@ async function inForce(knex: Queries): Promise<readonly DocumentInForce[]> {
     document: fromJson<PolicyDocument>(row.document),
     version: row.version,
     ...(row.source_id ? { source: row.source_id } : {}),
+  }))
+}
+
+function author(actor: Actor) {
+  return { actor_kind: actor.kind, actor_name: 'name' in actor ? actor.name : actor.id }
+}
+
+/** One version of a document. */
+export interface DocumentVersion {
+  readonly kind: DocumentKind
+  readonly name: string
+  readonly version: number
+  readonly at: Date
+  /** Null: kept by a release that did not note it. */
+  readonly author: string | null
+  /** Null: this version took it out of force. */
+  readonly document: PolicyDocument | null
+}
+
+/** Newest first. */
+export async function documentVersions(
+  db: Db,
+  { kind, name, limit }: { kind?: string | undefined; name?: string | undefined; limit: number },
+): Promise<readonly DocumentVersion[]> {
+  const rows: (DocumentRow & { created_at: unknown; actor_kind: string | null; actor_name: string | null })[] = await db.read((knex) => {
+    const query = knex('policy_documents').orderBy('created_at', 'desc').orderBy('version', 'desc').orderBy(['kind', 'name']).limit(limit)
+    if (kind !== undefined) query.where({ kind })
+    if (name !== undefined) query.where({ name })
+    return query
+  })
+  return rows.map((row) => ({
+    kind: row.kind,
+    name: row.name,
+    version: row.version,
+    at: toDate(row.created_at),
+    author: row.actor_kind === null ? null : `${row.actor_kind} ${row.actor_name}`,
+    document: row.document ? fromJson<PolicyDocument>(row.document) : null,
   }))
 }
 

@@ -1,9 +1,10 @@
 // Keeps what a sign-in leaves behind: the open request, the claimed assertion, the record of the attempt.
 
-import type { SessionId, SourceId, UserId } from '../domain/ids.ts'
+import type { SessionId, SignInId, SourceId, UserId } from '../domain/ids.ts'
 import type { Step } from '../domain/steps.ts'
-import type { Assertions, SentLogouts, SignInRequests, SignIns } from '../flows/ports.ts'
+import type { Assertions, SentLogouts, SignInContent, SignInRequests, SignIns } from '../flows/ports.ts'
 import { takeRow, toDate } from './db.ts'
+import type { Sealer } from './sealing.ts'
 import { inside } from './transactions.ts'
 
 interface RequestRow {
@@ -121,4 +122,24 @@ export const signIns: SignIns = {
       steps: JSON.stringify(signIn.steps.map(bounded)),
     })
   },
+
+  async keepContent(tx, id, connection, content) {
+    const sealed = inside(tx).sealer.seal(JSON.stringify(content), contentPlace(id))
+    await inside(tx)('sign_in_contents').insert({ sign_in_id: id, source_id: connection, sealed })
+  },
+}
+
+export function contentPlace(id: SignInId): string {
+  return `sign-in ${id}`
+}
+
+/** What was sent with an attempt. */
+export function toContent(sealed: Uint8Array, id: SignInId, sealer: Sealer): SignInContent {
+  const content: SignInContent = JSON.parse(sealer.open(sealed, contentPlace(id)))
+  const { said } = content
+  if (!said) return content
+  const observedAt = new Date(said.observedAt)
+  // Names of attributes come from outside.
+  const attributes = Object.assign(Object.create(null), said.attributes)
+  return { ...content, said: { ...said, attributes, observedAt } }
 }

@@ -3,6 +3,7 @@
 
 import type { Knex } from 'knex'
 import type { Tx } from '../flows/ports.ts'
+import type { Sealer } from './sealing.ts'
 
 /** knex, bound to a transaction's connection. */
 export interface Queries {
@@ -12,17 +13,24 @@ export interface Queries {
   ref(column: string): Knex.Ref<string, Record<string, string>>
 }
 
+/** Those of a transaction, with what opens and seals what is kept. */
+export interface TxQueries extends Queries {
+  readonly sealer: Sealer
+  /** Rows that are read for a change are held until the end. */
+  readonly holds?: true
+}
+
 /** What a pool hands out; the mark makes it throw the connection away instead of lending it again. */
 interface Connection {
   __knex__disposed?: unknown
 }
 
-export async function transaction<Result>(knex: Knex, begin: string, work: (tx: Tx) => Promise<Result>): Promise<Result> {
+export async function transaction<Result>(knex: Knex, begin: string, work: (tx: Tx) => Promise<Result>, sealer: Sealer): Promise<Result> {
   const connection: Connection = await knex.client.acquireConnection()
   const run = (sql: string) => knex.raw(sql).connection(connection)
   try {
     await run(begin)
-    const result = await work(bind(knex, connection) as unknown as Tx)
+    const result = await work(bind(knex, connection, sealer) as unknown as Tx)
     await run('commit')
     return result
   } catch (error) {
@@ -37,14 +45,16 @@ export async function transaction<Result>(knex: Knex, begin: string, work: (tx: 
 }
 
 /** The queries behind a Tx. For store/ alone. */
-export function inside(tx: Tx): Queries {
-  return tx as unknown as Queries
+export function inside(tx: Tx): TxQueries {
+  return tx as unknown as TxQueries
 }
 
-function bind(knex: Knex, connection: Connection): Queries {
+function bind(knex: Knex, connection: Connection, sealer: Sealer): TxQueries {
   const queries = (table: string | Knex.QueryBuilder) => knex(table as string).connection(connection)
   return Object.assign(queries, {
     raw: (sql: string, bindings: readonly Knex.RawBinding[] = []) => knex.raw(sql, bindings as Knex.RawBinding[]).connection(connection),
     ref: (column: string) => knex.ref(column),
+    sealer,
+    holds: true as const,
   })
 }

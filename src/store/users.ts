@@ -1,128 +1,427 @@
-// Keeps users, links, source records and the audit events of their changes. `commit` is the only way a user changes.
+// Keeps users, their keys, links, source records, seats, and the audit events of their changes. `commit` is the only way a
+// user changes. Records are encrypted; profiles are not, because the gate reads them with every request.
 
-import { foldKey } from '../domain/attributes.ts'
-import type { Known, Prepared } from '../domain/decide.ts'
-import type { AuditEvent } from '../domain/events.ts'
-import type { UserId } from '../domain/ids.ts'
-import { type AttributeOnFile, firstValue, type Profile, type ProfileValue, type RecordOnFile, type User } from '../domain/model.ts'
-import type { CommitContext, Tx, UserCommit, Users } from '../flows/ports.ts'
+import type { Change, Known, Question } from '../domain/decide.ts'
+import type { Entitled } from '../domain/entitlements.ts'
+import type { AuditEvent, EventKind } from '../domain/events.ts'
+import type { SourceId, UserId } from '../domain/ids.ts'
+import { type Key, type KeyKind, keysOf } from '../domain/keys.ts'
+import type { Transition } from '../domain/lifecycle.ts'
+import { HIDDEN } from '../domain/mapping.ts'
+import type { AttributeChange } from '../domain/mastery.ts'
+import type { Holder } from '../domain/matching.ts'
+import {
+  type AttributeOnFile,
+  type ExternalId,
+  firstValue,
+  type Grant,
+  type Profile,
+  type ProfileValue,
+  type RecordOnFile,
+  type Said,
+  type User,
+} from '../domain/model.ts'
+import { foldKey } from '../domain/schema.ts'
+import type { CommitContext, KeyClash, Relink, StateChange, Tx, UserCommit, Users } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
-import { fromJson, toDate } from './db.ts'
-import { inside } from './transactions.ts'
+import { fromJson } from './db.ts'
+import type { Sealer } from './sealing.ts'
+import { inside, type TxQueries } from './transactions.ts'
 
-interface UserRow {
+export interface UserRow {
   id: UserId
   state: User['state']
   profile: unknown
+  grants: unknown
+  waiting: unknown
+  revision: number
 }
 
-interface RecordRow {
+export interface RecordRow {
   record: unknown
+  sealed: Uint8Array | null
+  source_id: SourceId | null
+  external_key: string
 }
 
-export const users: Users = { lookUp, take, commit }
+export const USER_COLUMNS = ['users.id', 'users.state', 'users.profile', 'users.grants', 'users.waiting', 'users.revision'] as const
+export const RECORD_COLUMNS = ['r.record', 'r.sealed', 'r.source_id', 'r.external_key'] as const
 
-async function lookUp(tx: Tx, { said, externalId, unique }: Prepared): Promise<Known> {
+export const users: Users = { answer, take, commit, rekey }
+
+async function answer(tx: Tx, question: Question): Promise<unknown> {
+  return answerFrom(inside(tx), question)
+}
+
+/** In a transaction whoever an answer is about is held; outside of one it is only looked at. */
+type Asking = Pick<TxQueries, 'sealer' | 'holds'> & ((table: string) => ReturnType<TxQueries>)
+
+export async function answerFrom(db: Asking, question: Question): Promise<unknown> {
+  switch (question.about) {
+    case 'subject':
+      return subject(db, question.source, question.externalId)
+    case 'user':
+      return known(await withRecords(db, { 'users.id': question.user }), db.sealer)
+    case 'holders':
+      return holders(db, question.source, question.keys)
+    case 'seats': {
+      const rows: { name: string; taken: number }[] = await db('licence_seats').whereIn('name', [...question.licences])
+      return new Map(rows.map(({ name, taken }) => [name, taken]))
+    }
+  }
+}
+
+async function take(tx: Tx, id: UserId): Promise<(Known & { readonly linked: User }) | undefined> {
   const db = inside(tx)
-  // The link leads to the user, the user's links to all that any source has said: one row for each record.
+  const found = known(await withRecords(db, { 'users.id': id }), db.sealer)
+  return found.linked ? { ...found, linked: found.linked } : undefined
+}
+
+/** The link leads to the user, the user's links to all that any source has said. */
+async function subject(db: Asking, source: SourceId, { key }: ExternalId): Promise<Known> {
   const rows: (UserRow & RecordRow)[] = await db('links')
     .join('users', 'users.id', 'links.user_id')
-    .join('links as all', 'all.user_id', 'users.id')
-    .join('source_records as r', (on) => on.on('r.source_id', 'all.source_id').andOn('r.external_key', 'all.external_key'))
-    .where({ 'links.source_id': said.source, 'links.external_key': externalId.key })
-    .select('users.id', 'users.state', 'users.profile', 'r.record')
-    .modify(holdRow, 'users')
-  const linked = rows[0] && toUser(rows[0])
-  const owners: { user: UserId; attribute: string }[] = []
-  for (const { attribute, key } of unique) {
-    // Today the one unique attribute is the user name, which has a column and a unique key of its own.
-    if (linked && foldKey(firstValue(linked.profile, attribute) ?? '') === key) continue
-    const owner: { id: UserId } | undefined = await db('users').where({ user_name_key: key }).select('id').first()
-    if (owner) owners.push({ user: owner.id, attribute })
-  }
-  return { ...(linked ? { linked } : {}), owners, records: rows.map((row) => toRecord(row.record)) }
+    .leftJoin('links as all', 'all.user_id', 'users.id')
+    .leftJoin('source_records as r', (on) => on.on('r.source_id', 'all.source_id').andOn('r.external_key', 'all.external_key'))
+    .where({ 'links.source_id': source })
+    .whereIn('links.external_key', [key, ...tombstones(db, source, key)])
+    .select(...USER_COLUMNS, ...RECORD_COLUMNS)
+    .modify(holdRow, db.holds ? 'users' : undefined)
+  if (rows.length) return known(rows, db.sealer)
+  const settled = await db('match_cases').where({ source_id: source, external_key: key, verdict: 'new' }).first('id')
+  return { records: [], settledAsNew: settled !== undefined }
 }
 
-async function take(tx: Tx, id: UserId): Promise<User | undefined> {
-  const row: UserRow | undefined = await inside(tx)('users').where({ id }).select('id', 'state', 'profile').modify(holdRow, 'users').first()
-  return row && toUser(row)
+function withRecords(db: Asking, where: Record<string, string>): Promise<(UserRow & RecordRow)[]> {
+  return db('users')
+    .leftJoin('links as all', 'all.user_id', 'users.id')
+    .leftJoin('source_records as r', (on) => on.on('r.source_id', 'all.source_id').andOn('r.external_key', 'all.external_key'))
+    .where(where)
+    .select(...USER_COLUMNS, ...RECORD_COLUMNS)
+    .modify(holdRow, db.holds ? 'users' : undefined)
+}
+
+function known(rows: readonly (UserRow & RecordRow)[], sealer: Sealer): Known {
+  const [first] = rows
+  return {
+    ...(first ? { linked: toUser(first) } : {}),
+    records: rows.flatMap((row) => (row.source_id === null ? [] : [toRecord(row, sealer)])),
+  }
+}
+
+/** A few of each key are enough to say that there are several. */
+const MOST_HOLDERS = 20
+
+async function holders(db: Asking, source: SourceId, keys: readonly Key[]): Promise<readonly Holder[]> {
+  const found: Holder[] = []
+  for (const key of keys) {
+    const rows: UserRow[] = await db('user_keys')
+      .join('users', 'users.id', 'user_keys.user_id')
+      .where({ name: key.name, value: key.value })
+      .orderBy('users.id')
+      .limit(MOST_HOLDERS)
+      .select(...USER_COLUMNS)
+    for (const row of rows) {
+      const links: { external_key: string; external_id: string }[] = await db('links').where({ source_id: source, user_id: row.id })
+      found.push({ key, user: toUser(row), links: links.map((link) => ({ key: link.external_key, value: link.external_id })) })
+    }
+  }
+  return found
 }
 
 async function commit(tx: Tx, change: UserCommit, context: CommitContext): Promise<void> {
   const db = inside(tx)
-  const { user } = change
-  const { now } = context
-  if (change.kind === 'deprovision') {
-    const state = { state: user.state, state_since: now, state_reason: change.reason, updated_at: now }
-    await db('users').where({ id: user.id }).update(state)
-    await writeAudit(tx, eventsOf(change, context))
-    return
+  if (change.kind === 'relink') {
+    await relink(db, change, context)
+  } else if (change.kind === 'state') {
+    await writeState(db, change.user.id, change.transition, context)
+    await db('users')
+      .where({ id: change.user.id })
+      .update({ grants: JSON.stringify(change.user.grants), waiting: JSON.stringify([]) })
+    await moveSeats(db, change.entitled)
+    if (change.transition.to === 'erased') await erase(db, change.user.id)
+  } else {
+    await writeChange(db, change, context)
   }
+  await writeAudit(tx, eventsOf(change, context))
+}
+
+async function writeChange(db: TxQueries, change: Change, context: CommitContext): Promise<void> {
+  const { user, keys, link, record, transition } = change
+  const { now } = context
   if (change.kind === 'create') {
     await db('users').insert({
       id: user.id,
       state: user.state,
       state_since: now,
+      state_by: actorOf(context),
       created_at: now,
       updated_at: now,
-      ...profileColumns(user.profile),
+      ...userColumns(user),
     })
-  } else if (change.profileMoved) {
+  } else if (change.userMoved || change.revisionMoved) {
     await db('users')
       .where({ id: user.id })
-      .update({ updated_at: now, ...profileColumns(user.profile) })
+      .update({ updated_at: now, ...userColumns(user) })
   }
-  const { source, externalId } = change.record
-  const subject = { source_id: source, external_key: externalId.key }
-  const record = { record: JSON.stringify(change.record), observed_at: change.record.observedAt }
-  if (change.link) {
-    await db('links').insert({ ...subject, external_id: externalId.value, user_id: user.id, linked_at: now })
-    await db('source_records').insert({ ...subject, ...record })
-  } else if (change.recordMoved) {
-    await db('source_records').where(subject).update(record)
-  }
-  await writeAudit(tx, eventsOf(change, context))
+  if (transition) await writeState(db, user.id, transition, context)
+  if (keys) await writeKeys(db, user.id, keys, change.kind === 'create')
+  await moveSeats(db, change.entitled)
+  if (!record) return
+  const { source, externalId } = record
+  const place = { source_id: source, external_key: externalId.key }
+  if (link?.replaces) await removeLink(db, source, link.replaces)
+  if (link) await db('links').insert({ ...place, external_id: externalId.value, user_id: user.id, linked_at: now })
+  if (link || change.recordMoved) await keepRecord(db, record)
 }
 
-function eventsOf(change: UserCommit, { actor, now, signIn }: CommitContext): readonly AuditEvent[] {
-  const common = { at: now, actor, user: change.user.id, ...(signIn ? { signIn } : {}) }
-  if (change.kind === 'deprovision') return [{ ...common, kind: 'user.deprovisioned', details: { reason: change.reason } }]
-  const { source, externalId } = change.record
+async function keepRecord(db: TxQueries, record: RecordOnFile): Promise<void> {
+  const { source, externalId, observedAt } = record
+  const sealed = db.sealer.seal(JSON.stringify(record), placeOf(source, externalId.key))
+  await db('source_records')
+    .insert({ source_id: source, external_key: externalId.key, record: null, sealed, observed_at: observedAt })
+    .onConflict(['source_id', 'external_key'])
+    .merge(['record', 'sealed', 'observed_at'])
+}
+
+async function removeLink(db: TxQueries, source: SourceId, { key }: ExternalId): Promise<void> {
+  await db('links').where({ source_id: source, external_key: key }).delete()
+  await db('source_records').where({ source_id: source, external_key: key }).delete()
+}
+
+/** What a source has said goes with its link, under the new name. */
+async function relink(db: TxQueries, { user, source, externalId, replaces }: Relink, { now }: CommitContext): Promise<void> {
+  if (replaces) {
+    const row: RecordRow | undefined = await db('source_records as r')
+      .where({ source_id: source, external_key: replaces.key })
+      .first(...RECORD_COLUMNS)
+    const record = row && toRecord(row, db.sealer)
+    await removeLink(db, source, replaces)
+    if (record) await keepRecord(db, { ...record, externalId })
+  }
+  const place = { source_id: source, external_key: externalId.key }
+  await db('links').insert({ ...place, external_id: externalId.value, user_id: user.id, linked_at: now })
+}
+
+/** From this state only: what has changed meanwhile is not overwritten. */
+async function writeState(db: TxQueries, id: UserId, { from, to, reason }: Transition, context: CommitContext): Promise<void> {
+  const { now } = context
+  const written: unknown = await db('users')
+    .where({ id, state: from })
+    .update({ state: to, state_since: now, state_reason: reason, state_by: actorOf(context), updated_at: now })
+  // The row was moved along with the profile, or by nobody.
+  if (!written) throw new Error(`${id} is not ${from} any more`)
+}
+
+function actorOf({ actor }: CommitContext): string {
+  return `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
+}
+
+async function writeKeys(db: TxQueries, id: UserId, keys: readonly Key[], fresh: boolean): Promise<void> {
+  if (!fresh) await db('user_keys').where({ user_id: id }).delete()
+  const rows = keys.map(({ name, value, unique }) => ({ name, value, user_id: id, is_unique: unique }))
+  if (rows.length) await db('user_keys').insert(rows)
+}
+
+async function moveSeats(db: TxQueries, { seats }: Entitled): Promise<void> {
+  // In one order for everybody, so that two transactions cannot wait for each other.
+  for (const name of Object.keys(seats).sort()) {
+    await db.raw(
+      'insert into licence_seats (name, taken) values (?, ?) on conflict (name) do update set taken = licence_seats.taken + excluded.taken',
+      [name, seats[name] as number],
+    )
+  }
+}
+
+/** What is left: that there was somebody, and digests of what sources called them, so that these do not bring them back. */
+async function erase(db: TxQueries, id: UserId): Promise<void> {
+  const links: { source_id: SourceId; external_key: string }[] = await db('links').where({ user_id: id })
+  for (const { source_id, external_key } of links) {
+    const place = { source_id, external_key }
+    const [tombstone = ''] = tombstones(db, source_id, external_key)
+    await db('source_records').where(place).delete()
+    await db('match_cases').where(place).delete()
+    await db('links').where(place).update({ external_key: tombstone, external_id: ERASED })
+  }
+  await db('user_keys').where({ user_id: id }).delete()
+  await db('users').where({ id }).update({ user_name: id, user_name_key: id, profile: '{}' })
+  const signIns: { id: string }[] = await db('sign_ins').where({ user_id: id }).select('id')
+  for (const { id: signIn } of signIns) await db('sign_in_contents').where({ sign_in_id: signIn }).delete()
+  await db('sign_ins').where({ user_id: id }).update({ subject: null, detail: null, steps: null })
+  // That something happened, when and by whom stays; what it was about the person does not.
+  await db('audit_events').where({ user_id: id }).update({ details: null })
+}
+
+const ERASED = '(erased)'
+
+function tombstones(db: Pick<TxQueries, 'sealer'>, source: SourceId, key: string): readonly string[] {
+  return db.sealer.digests(`${source} ${key}`).map((digest) => `erased ${digest}`)
+}
+
+const BATCH = 500
+
+async function rekey(tx: Tx, kinds: readonly KeyKind[]): Promise<readonly KeyClash[]> {
+  const db = inside(tx)
+  await db('user_keys').delete()
+  for (let after = ''; ; ) {
+    const rows: { id: UserId; profile: unknown }[] = await db('users')
+      .where('id', '>', after)
+      .whereNot({ state: 'erased' })
+      .orderBy('id')
+      .limit(BATCH)
+      .select('id', 'profile')
+    const last = rows.at(-1)
+    if (!last) break
+    after = last.id
+    const keys = rows.flatMap(({ id, profile }) =>
+      // Unique only once it is known that they are.
+      keysOf(toProfile(profile), kinds).map(({ name, value }) => ({ name, value, user_id: id, is_unique: false })),
+    )
+    for (let i = 0; i < keys.length; i += BATCH) await db('user_keys').insert(keys.slice(i, i + BATCH))
+  }
+  const clashes: KeyClash[] = []
+  for (const { name, unique } of kinds) {
+    if (!unique) continue
+    const shared: { value: string }[] = await db('user_keys')
+      .where({ name })
+      .groupBy('value')
+      .havingRaw('count(*) > 1')
+      .orderBy('value')
+      .limit(20)
+      .select('value')
+    for (const { value } of shared) {
+      const who: { user_id: UserId }[] = await db('user_keys').where({ name, value }).orderBy('user_id').limit(5).select('user_id')
+      clashes.push({ name, value, users: who.map((one) => one.user_id) })
+    }
+    if (!clashes.length) await db('user_keys').where({ name }).update({ is_unique: true })
+  }
+  return clashes
+}
+
+// --- events --------------------------------------------------------------------------------------------------------------
+
+function eventsOf(change: UserCommit, { actor, now, signIn, run }: CommitContext): readonly AuditEvent[] {
+  const common = { at: now, actor, user: change.user.id, ...(signIn ? { signIn } : {}), ...(run ? { run } : {}) }
+  if (change.kind === 'relink') {
+    const { source, externalId, replaces, why } = change
+    const details = { externalId: externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
+    return [{ ...common, kind: replaces ? 'user.relinked' : 'user.linked', source, details }]
+  }
+  if (change.kind === 'state') return [stateEvent(common, change)]
   const events: AuditEvent[] = []
-  if (change.kind === 'create') events.push({ ...common, kind: 'user.created', details: { attributes: change.attributes } })
-  if (change.link) events.push({ ...common, kind: 'user.linked', source, details: { externalId: externalId.value } })
-  if (change.kind === 'update') events.push({ ...common, kind: 'user.updated', source, details: { attributes: change.attributes } })
+  const { record, link, entitled } = change
+  const about = record ? { source: record.source } : {}
+  const attributes = change.attributes.map(shown)
+  const moved = { ...(entitled.gained.length ? { gained: entitled.gained } : {}), ...(entitled.lost.length ? { lost: entitled.lost } : {}) }
+  if (change.kind === 'create') events.push({ ...common, kind: 'user.created', details: { attributes, ...moved } })
+  if (change.transition) events.push(stateEvent(common, { transition: change.transition }))
+  if (link && record) {
+    const { replaces, why } = link
+    const details = { externalId: record.externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
+    events.push({ ...common, ...about, kind: replaces ? 'user.relinked' : 'user.linked', details })
+  }
+  if (change.kind === 'update' && (attributes.length || Object.keys(moved).length))
+    events.push({ ...common, ...about, kind: 'user.updated', details: { attributes, ...moved } })
   return events
 }
 
-function profileColumns(profile: Profile) {
+function shown({ attribute, before, after, sensitive }: AttributeChange) {
+  const hide = (values: readonly string[]) => (sensitive ? values.map(() => HIDDEN) : values)
+  return { attribute, before: hide(before), after: hide(after) }
+}
+
+function stateEvent(
+  common: Omit<AuditEvent, 'kind'>,
+  { transition, entitled }: Pick<StateChange, 'transition'> & Partial<StateChange>,
+): AuditEvent {
+  const { from, to, reason } = transition
+  const lost = entitled?.lost.length ? { lost: entitled.lost } : {}
+  return { ...common, kind: STATE_EVENTS[to](from), details: { from, reason, ...lost } }
+}
+
+const STATE_EVENTS: Readonly<Record<Transition['to'], (from: Transition['from']) => EventKind>> = {
+  active: (from) => (from === 'staged' ? 'user.activated' : 'user.restored'),
+  suspended: () => 'user.suspended',
+  deprovisioned: () => 'user.deprovisioned',
+  erased: () => 'user.erased',
+  staged: () => {
+    throw new Error('nobody becomes staged')
+  },
+}
+
+// --- rows ----------------------------------------------------------------------------------------------------------------
+
+function userColumns({ profile, grants, waiting, revision }: User) {
   const userName = firstValue(profile, 'userName')
   if (userName === undefined) throw new Error('a user without a user name cannot be kept')
-  return { user_name: userName, user_name_key: foldKey(userName), profile: JSON.stringify(profile) }
+  return {
+    user_name: userName,
+    user_name_key: foldKey(userName),
+    profile: JSON.stringify(profile),
+    grants: JSON.stringify(grants),
+    waiting: JSON.stringify(waiting),
+    revision,
+  }
 }
 
 /** Two sign-ins of one person wait for each other. SQLite's writer is alone anyway. */
-function holdRow(query: { client?: { dialect?: string }; forUpdate(table: string): unknown }, table: string): void {
-  if (query.client?.dialect === 'postgresql') query.forUpdate(table)
+function holdRow(query: { client?: { dialect?: string }; forUpdate(table: string): unknown }, table: string | undefined): void {
+  if (table !== undefined && query.client?.dialect === 'postgresql') query.forUpdate(table)
 }
 
 export function toUser(row: UserRow): User {
-  return { id: row.id, state: row.state, profile: toProfile(row.profile) }
+  const grants = fromJson<(Grant & { since: string })[]>(row.grants)
+  return {
+    id: row.id,
+    state: row.state,
+    profile: toProfile(row.profile),
+    grants: grants.map((grant) => ({ ...grant, since: new Date(grant.since) })),
+    waiting: fromJson<string[]>(row.waiting),
+    revision: row.revision,
+  }
 }
 
 export function toProfile(column: unknown): Profile {
   const values = fromJson<Record<string, ProfileValue & { since: string }>>(column)
-  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { ...value, since: new Date(value.since) }]))
+  for (const name in values) {
+    const value = values[name] as { since: string | Date }
+    value.since = new Date(value.since)
+  }
+  return values as unknown as Profile
 }
 
-export function toRecord(column: unknown): RecordOnFile {
-  const kept = fromJson<RecordOnFile & { observedAt: string }>(column)
+export function placeOf(source: SourceId, externalKey: string): string {
+  return `record ${source} ${externalKey}`
+}
+
+/** Sealed; or in the clear, as an earlier release kept it. */
+export function toRecord({ record, sealed, source_id, external_key }: RecordRow, sealer: Sealer): RecordOnFile {
+  if (sealed && source_id) return revived(JSON.parse(sealer.open(sealed, placeOf(source_id, external_key))))
+  return revived(fromJson(record))
+}
+
+interface KeptRecord extends Omit<RecordOnFile, 'observedAt' | 'attributes'> {
+  observedAt: string
+  attributes: Record<string, Omit<AttributeOnFile, 'state'> & { state?: AttributeOnFile['state']; present?: boolean }>
+}
+
+function revived(kept: KeptRecord): RecordOnFile {
   const attributes: Record<string, AttributeOnFile> = Object.create(null)
-  for (const [name, value] of Object.entries(kept.attributes)) attributes[name] = { ...value, since: toDate(new Date(value.since)) }
+  for (const name in kept.attributes) {
+    const { present, ...value } = kept.attributes[name] as KeptRecord['attributes'][string]
+    // An earlier release knew whether an attribute was there, and kept an empty one as such.
+    const state = value.state ?? (present === false ? 'absent' : value.values.some((one) => one.trim()) ? 'present' : 'empty')
+    const first = value.first ? { first: dated(value.first) } : {}
+    attributes[name] = { ...dated(value), ...first, state }
+  }
   return {
     ...kept,
     ...(kept.nameId ? { nameId: { ...kept.nameId, since: new Date(kept.nameId.since) } } : {}),
     attributes,
     observedAt: new Date(kept.observedAt),
   }
+}
+
+function dated<Word extends Said>(word: Word): Word {
+  return { ...word, since: new Date(word.since) }
 }

@@ -10,6 +10,8 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { portsOf } from '../../src/app/assemble.ts'
+import { readConfig } from '../../src/app/config.ts'
+import { dataKeys } from '../../src/app/keys.ts'
 import type { VerifiedAssertion } from '../../src/domain/assertion.ts'
 import { acceptAssertion } from '../../src/flows/accept-assertion.ts'
 import { openDatabase } from '../../src/store/db.ts'
@@ -41,6 +43,7 @@ connections:
   - name: corp
     kind: saml
     metadata: { file: ./idp-metadata.xml }
+    subjects: '.'
     idpInitiated: true
     jit: { create: true, update: true }
     mapping:
@@ -58,7 +61,7 @@ apps:
       metadataXml('https://idp.example', 'https://idp.example/sso', [(await keyPair()).certificate]),
     )
     writeFileSync(join(folder, 'gatehouse.yaml'), policy(await freePort()))
-    writeFileSync(join(folder, 'wrong.yaml'), policy(1).replace('kind: saml', 'kind: oidc').replace('attributes.email', 'email'))
+    writeFileSync(join(folder, 'wrong.yaml'), policy(1).replace('kind: saml', 'kind: oidc').replace('to: email', 'to: "?"'))
     writeFileSync(join(folder, 'lost.yaml'), policy(1).replace('idp-metadata', 'no-such-file'))
   })
   after(() => rmSync(folder, { recursive: true, force: true }))
@@ -88,7 +91,7 @@ apps:
     const { code, err } = await gatehouse('apply', '-f', join(folder, 'wrong.yaml'))
     assert.equal(code, 2)
     assert.match(err, /wrong\.yaml:4: connections\[0\]\.kind/)
-    assert.match(err, /wrong\.yaml:10: connections\[0\]\.mapping\[1\]\.from/)
+    assert.match(err, /wrong\.yaml:11: connections\[0\]\.mapping\[1\]\.to/)
     assert.match(err, /Nothing was changed: 2 faults/)
     const lost = await gatehouse('apply', '-f', join(folder, 'lost.yaml'))
     assert.equal(lost.code, 2)
@@ -112,7 +115,7 @@ apps:
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
     const file = join(folder, 'looked-at.yaml')
     const connection = (name: string, metadata: string) =>
-      `  - { name: ${name}, kind: saml, ${metadata}mapping: [{ to: userName, from: nameID }] }\n`
+      `  - { name: ${name}, kind: saml, subjects: '.', ${metadata}mapping: [{ to: userName, from: nameID }] }\n`
     writeFileSync(file, `connections:\n${connection('watched', `metadata: { url: "${url}" }, `)}${connection('drafted', '')}`)
     try {
       assert.match((await gatehouse('apply', '-f', file)).out, /Draft, until it has metadata of its identity provider: drafted/)
@@ -145,7 +148,8 @@ apps:
   })
 
   it('shows people and sign-ins, and ends access', async () => {
-    const db = openDatabase({ sqlite: join(folder, 'data/gatehouse.db') })
+    const config = readConfig(environment)
+    const db = openDatabase(config.database, dataKeys(config))
     const inForce = await policyReader(db).inForce()
     const connection = inForce.connections.get('corp')
     assert.ok(connection)
@@ -163,6 +167,8 @@ apps:
       assertion,
       connection,
       policy: inForce,
+      response: undefined,
+      keepsContent: true,
       browserSecret: () => undefined,
       host: 'h',
       address: '::1',

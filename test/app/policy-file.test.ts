@@ -3,6 +3,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { exportPolicy, readPolicyFile, writePolicyFile } from '../../src/app/policy-file.ts'
+import { compilePolicy } from '../../src/domain/policy.ts'
+import { placed } from '../../src/flows/apply-policy.ts'
+import { documentsOf } from '../support/world.ts'
 
 const good = `
 connections:
@@ -30,16 +33,15 @@ describe('the policy file', () => {
     assert.deepEqual(readPolicyFile(good.replace(/ {4}jit.*\n/, '')).file?.connections[0]?.jit, {
       create: false,
       update: false,
+      staged: 'refuse',
+      suspended: 'refuse',
+      deprovisioned: 'refuse',
       required: [],
     })
   })
 
   const faults: readonly [name: string, change: (text: string) => string, path: string, line: number][] = [
     ['an unknown field', (text) => text.replace('idpInitiated', 'idpInitated'), 'connections[0].idpInitated', 6],
-    ['an unknown attribute', (text) => text.replace('to: email', 'to: mail'), 'connections[0].mapping[1].to', 10],
-    ['a path that is none', (text) => text.replace('from: attributes.email', 'from: email'), 'connections[0].mapping[1].from', 10],
-    ['two rows for one attribute', (text) => text.replace('to: email', 'to: userName'), 'connections[0].mapping[1].to', 10],
-    ['nothing that leads to userName', (text) => text.replace('to: userName', 'to: title'), 'connections[0].mapping', 9],
     ['another kind', (text) => text.replace('kind: saml', 'kind: oidc'), 'connections[0].kind', 4],
     ['a wrong type', (text) => text.replace('create: true', 'create: sometimes'), 'connections[0].jit.create', 7],
     [
@@ -50,7 +52,6 @@ describe('the policy file', () => {
     ],
     ['a name that does not fit into an address', (text) => text.replace('name: corp', 'name: Corp Ltd'), 'connections[0].name', 3],
     ['a header that carries the transport', (text) => text.replace('X-Remote-User', 'Transfer-Encoding'), 'apps[0].headers[0].name', 16],
-    ['a header from nowhere', (text) => text.replace('from: user.userName', 'from: user.shoeSize'), 'apps[0].headers[0].from', 16],
     ['an upstream with a path', (text) => text.replace(':4000', ':4000/app'), 'apps[0].upstream', 14],
     [
       'two apps on one host',
@@ -73,9 +74,45 @@ describe('the policy file', () => {
     })
   }
 
+  // What one document says of another is judged once they are put together.
+  const misfits: typeof faults = [
+    ['an unknown attribute', (text) => text.replace('to: email', 'to: mail'), 'connections[0].mapping[1].to', 10],
+    ['a path that is none', (text) => text.replace('from: attributes.email', 'from: email'), 'connections[0].mapping[1].from', 10],
+    ['two rows for one attribute', (text) => text.replace('to: email', 'to: userName'), 'connections[0].mapping[1].to', 10],
+    ['nothing that leads to userName', (text) => text.replace('to: userName', 'to: title'), 'connections[0].mapping', 9],
+    ['a header from nowhere', (text) => text.replace('from: user.userName', 'from: user.shoeSize'), 'apps[0].headers[0].from', 16],
+    [
+      'a function that there is none of',
+      (text) => text.replace('attributes.email', "'shout(nameID)'"),
+      'connections[0].mapping[1].from',
+      10,
+    ],
+    ['an expression that does not end', (text) => text.replace('attributes.email', "'lower(nameID'"), 'connections[0].mapping[1].from', 10],
+    [
+      'a row that builds on itself',
+      (text) => text.replace('attributes.email', "'user.email + nameID'"),
+      'connections[0].mapping[1].from',
+      10,
+    ],
+    ['a pattern that is none', (text) => text.replace('idpInitiated: false', "subjects: '('"), 'connections[0].subjects', 6],
+  ]
+  for (const [name, change, path, line] of misfits) {
+    it(`is refused for ${name}, told by path and line`, () => {
+      const read = readPolicyFile(change(good))
+      const { file } = read
+      assert.ok(file, JSON.stringify(read.faults))
+      const compiled = compilePolicy(1, documentsOf(file))
+      const told = read.place(compiled.faults.map((one) => placed(one, file)))
+      assert.ok(
+        told.some((fault) => fault.path.startsWith(path) && fault.line === line),
+        JSON.stringify(told),
+      )
+    })
+  }
+
   it('tells all faults at once, and those of YAML itself', () => {
     assert.ok(
-      readPolicyFile(good.replace('kind: saml', 'kind: x').replace('to: email', 'to: y').replace('name: legacy', 'name: "?"')).faults
+      readPolicyFile(good.replace('kind: saml', 'kind: x').replace('to: email', 'to: "?"').replace('name: legacy', 'name: "?"')).faults
         .length >= 3,
     )
     assert.equal(readPolicyFile('connections: [').faults[0]?.path, '(YAML)')

@@ -88,6 +88,9 @@ describe('identity headers', () => {
   const user: User = {
     id: 'usr_1' as UserId,
     state: 'active',
+    grants: [],
+    waiting: [],
+    revision: 1,
     profile: { userName: said(['ada']), groups: said(['a;b', 'c\\d', 'e']), title: said(['x\r\nX-Admin: 1']) },
   }
   const value = (from: string) => {
@@ -119,6 +122,9 @@ describe('source paths', () => {
   })
   it('are nothing else', () => {
     for (const wrong of [
+      'attributes.groups.join(",")',
+      'attributes.a==attributes.b',
+      'first(attributes.mail)',
       '',
       'nameid',
       'attributes',

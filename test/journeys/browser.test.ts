@@ -2,13 +2,13 @@
 // test/.output/ for people to look at.
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { portsOf } from '../../src/app/assemble.ts'
 import { type Demo, startDemo } from '../../src/app/demo/demo.ts'
-import { deprovision } from '../../src/flows/deprovision.ts'
+import { changeState } from '../../src/flows/change-state.ts'
 import { findUser } from '../../src/store/console-reads.ts'
 import { openDatabase } from '../../src/store/db.ts'
 import { startBrowser, type TestBrowser } from '../support/browser.ts'
@@ -81,10 +81,13 @@ describe('Chromium', { skip: missing('chromium') }, () => {
   })
 
   it('tells a deprovisioned person in plain words', async () => {
-    const db = openDatabase({ sqlite: join(demo.dataDir, 'gatehouse.db') })
+    const db = openDatabase(
+      { sqlite: join(demo.dataDir, 'gatehouse.db') },
+      { current: readFileSync(join(demo.dataDir, 'secret.key'), 'utf8') },
+    )
     const user = await findUser(db, 'grace@corp.example')
     assert.ok(user)
-    await deprovision(portsOf(db), { user: user.id, reason: 'left', actor: OPERATOR, now: new Date() })
+    await changeState(portsOf(db), { user: user.id, to: 'deprovisioned', reason: 'left', actor: OPERATOR, now: new Date() })
     await db.close()
     const page = await browser.context.newPage()
     await page.goto(demo.app)

@@ -19,6 +19,7 @@ describe('LemonLDAP::NG', { skip: missing('lemonldap') }, () => {
   const connection = {
     name: 'llng',
     kind: 'saml',
+    subjects: '.',
     requests: { sign: 'always' },
     externalId: 'attributes.uid',
     jit: { create: true, update: true },

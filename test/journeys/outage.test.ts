@@ -5,7 +5,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { type Db, openDatabase } from '../../src/store/db.ts'
 import { migrateUp } from '../../src/store/migrations.ts'
-import { startPostgres, type TestPostgres } from '../support/databases.ts'
+import { startPostgres, TEST_KEYS, type TestPostgres } from '../support/databases.ts'
 import { startHouse, type TestHouse } from '../support/house.ts'
 import { requestOnce, Walker } from '../support/walker.ts'
 
@@ -17,7 +17,7 @@ describe('a database that goes away', () => {
   before(async () => {
     server = await startPostgres()
     await server.createDatabase('gatehouse')
-    db = openDatabase({ postgres: server.url('gatehouse') })
+    db = openDatabase({ postgres: server.url('gatehouse') }, TEST_KEYS)
     await migrateUp(db)
     house = await startHouse({ db })
   })

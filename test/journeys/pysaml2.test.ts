@@ -16,6 +16,7 @@ describe('pysaml2', { skip: missing('pysaml2') }, () => {
   const connection = {
     name: 'py',
     kind: 'saml',
+    subjects: '.',
     requests: { sign: 'always', binding: 'post' },
     signed: 'both',
     externalId: 'attributes.urn:oid:0.9.2342.19200300.100.1.3',

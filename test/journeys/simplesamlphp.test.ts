@@ -39,6 +39,7 @@ describe('SimpleSAMLphp', { skip: missing('simplesamlphp') }, () => {
         {
           name: 'ssp',
           kind: 'saml',
+          subjects: '.',
           metadata: { url: idp.metadataUrl },
           requests: { sign: 'always' },
           jit: { create: true, update: true, required: ['email'] },

@@ -6,13 +6,14 @@ import { portsOf } from '../../src/app/assemble.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { mint } from '../../src/app/mint.ts'
 import { outbound } from '../../src/app/outbound.ts'
-import { decide, type Prepared, prepare } from '../../src/domain/decide.ts'
+import { decide, type Known } from '../../src/domain/decide.ts'
+import { parsePolicyFile } from '../../src/domain/documents.ts'
 import type { Actor } from '../../src/domain/events.ts'
 import type { SourceId, UserId } from '../../src/domain/ids.ts'
-import { parseSourcePath, type SourcePath } from '../../src/domain/mapping.ts'
-import { parsePolicyFile } from '../../src/domain/policy.ts'
+import type { SourceRecord } from '../../src/domain/model.ts'
+import { compilePolicy, type Policy } from '../../src/domain/policy.ts'
 import { isRefusal } from '../../src/domain/refusals.ts'
-import type { SourcePolicy } from '../../src/domain/source-policy.ts'
+import { answering } from '../../src/flows/answering.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
 import type { SignIn, Tx } from '../../src/flows/ports.ts'
 import { sweepExpired } from '../../src/flows/sweep-expired.ts'
@@ -25,75 +26,84 @@ import { inside } from '../../src/store/transactions.ts'
 import { dialects, type TestDatabase, testDatabase } from '../support/databases.ts'
 import { standardPolicy } from '../support/house.ts'
 import { keyPair, metadataXml } from '../support/idp.ts'
+import { documentsOf, PERSISTENT } from '../support/world.ts'
 
 const NOW = new Date('2026-03-01T12:00:00.000Z')
 const LONG_AGO = new Date('2025-01-01T00:00:00Z')
 const LATER = new Date('2026-03-01T13:00:00.000Z')
 const actor: Actor = { kind: 'operator', name: 'test' }
-const path = (text: string) => parseSourcePath(text) as SourcePath
 
 for (const dialect of dialects) {
   describe(`the store on ${dialect}`, () => {
     let database: TestDatabase
     let ports: ReturnType<typeof portsOf>
     let corp: SourceId
-    let policy: SourcePolicy
+    let policy: Policy
 
     before(async () => {
       database = await testDatabase(dialect)
       ports = portsOf(database.db)
       corp = mint.id('src', NOW)
       await database.db.writer('sources').insert({ id: corp, kind: 'saml', name: 'corp' })
-      policy = {
-        id: corp,
-        name: 'corp',
-        version: 1,
-        externalId: path('nameID'),
-        jit: { create: true, update: true, required: [] },
-        mapping: [
-          { to: 'userName', from: 'attributes.uid', path: path('attributes.uid') },
-          { to: 'groups', from: 'attributes.groups', path: path('attributes.groups') },
+      const documents = documentsOf({
+        connections: [
+          {
+            name: 'corp',
+            kind: 'saml',
+            jit: { create: true, update: true },
+            matching: [{ by: ['email'], link: 'auto' }],
+            mapping: [
+              { to: 'userName', from: 'attributes.uid' },
+              { to: 'email', from: 'attributes.mail' },
+              { to: 'groups', from: 'attributes.groups' },
+            ],
+          },
         ],
-      }
+      })
+      policy = compilePolicy(
+        1,
+        documents.map((one) => ({ ...one, source: corp })),
+      )
     })
     after(() => database?.close())
 
-    const say = (subject: string, attributes: Record<string, string[]>): Prepared => {
-      const result = prepare(
-        {
-          source: corp,
-          nameId: { value: subject, format: 'urn:oasis:names:tc:SAML:2.0:nameid-format:persistent' },
-          attributes,
-          aliases: { mail: 'urn:x' },
-          observedAt: NOW,
-        },
-        policy,
-      )
-      assert.ok(!isRefusal(result))
-      return result
+    const say = (subject: string, attributes: Record<string, string[]>): SourceRecord => ({
+      source: corp,
+      nameId: { value: subject, format: PERSISTENT },
+      attributes,
+      aliases: { mail: 'urn:x' },
+      observedAt: NOW,
+    })
+    const consider = (tx: Tx, said: SourceRecord) => {
+      const source = policy.sources.get(corp)
+      assert.ok(source)
+      return answering(ports.users, tx, decide(said, { source, policy, fresh: mint.id('usr', NOW) }))
     }
-    const settle = async (tx: Tx, prepared: Prepared) => {
-      const known = await ports.users.lookUp(tx, prepared)
-      const { outcome } = decide(prepared, known, new Map([[corp, policy]]), mint.id('usr', NOW))
+    const settle = async (tx: Tx, said: SourceRecord) => {
+      const { outcome } = await consider(tx, said)
       assert.ok(!isRefusal(outcome), JSON.stringify(outcome))
       await ports.users.commit(tx, outcome, { actor, now: NOW })
       return outcome
     }
+    const subject = async (said: SourceRecord) => {
+      const externalId = { key: `${PERSISTENT} ${said.nameId?.value}`, value: '' }
+      return (await ports.inTransaction((tx) => ports.users.answer(tx, { about: 'subject', source: corp, externalId }))) as Known
+    }
 
     it('gives back a user and a record exactly as they were committed', async () => {
-      const prepared = say('Zoë', { uid: ['zoë'], groups: ['a;b', '"c"', "d'e", '\\', '東京'] })
-      const created = await ports.inTransaction((tx) => settle(tx, prepared))
-      const known = await ports.inTransaction((tx) => ports.users.lookUp(tx, prepared))
+      const said = say('Zoë', { uid: ['zoë'], groups: ['a;b', '"c"', "d'e", '\\', '東京'] })
+      const created = await ports.inTransaction((tx) => settle(tx, said))
+      const known = await subject(said)
       assert.deepEqual(known.linked, created.user)
       assert.deepEqual(JSON.parse(JSON.stringify(known.records)), JSON.parse(JSON.stringify([created.record])))
       assert.ok(known.records[0]?.observedAt instanceof Date)
-      assert.equal((await ports.inTransaction((tx) => settle(tx, prepared))).kind, 'unchanged')
+      assert.equal((await ports.inTransaction((tx) => settle(tx, said))).kind, 'unchanged')
     })
 
     it('finds the holder of a user name in any letter case, composed or not', async () => {
       await ports.inTransaction((tx) => settle(tx, say('renée', { uid: ['Ren\u00e9e'] })))
-      const known = await ports.inTransaction((tx) => ports.users.lookUp(tx, say('other', { uid: ['RENE\u0301E'] })))
-      assert.equal(known.owners.length, 1)
+      const { outcome } = await ports.inTransaction((tx) => consider(tx, say('other', { uid: ['RENE\u0301E'] })))
+      assert.ok(isRefusal(outcome) && outcome.code === 'match.unlinked', JSON.stringify(outcome))
       assert.equal((await findUser(database.db, 'rene\u0301e'))?.userName, 'Ren\u00e9e')
     })
 
@@ -196,7 +206,7 @@ for (const dialect of dialects) {
         await ports.assertions.claim(tx, { connection: corp, id: '_new', expiresAt: LATER })
       })
       assert.equal((await findSignIn(database.db, record.reference))?.code, 'response.missing')
-      await sweepExpired(ports, { now: NOW, keepSignInsDays: 90 })
+      await sweepExpired(ports, { now: NOW, keepSignInsDays: 90, keepResponsesDays: 7 })
       assert.equal(await findSignIn(database.db, record.reference), undefined)
       const left = await database.db.writer('assertions_used').whereIn('assertion_id', ['_old', '_new']).pluck('assertion_id')
       assert.deepEqual(left, ['_new'])

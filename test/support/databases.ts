@@ -15,12 +15,15 @@ export interface TestDatabase {
   close(): Promise<void>
 }
 
+/** What tests encrypt with. */
+export const TEST_KEYS = { current: 'a key for tests that is long enough' }
+
 export const dialects = ['sqlite', 'postgres'] as const
 export type Dialect = (typeof dialects)[number]
 
 export async function testDatabase(dialect: Dialect, { migrate = true } = {}): Promise<TestDatabase> {
   const { location, drop } = dialect === 'sqlite' ? sqliteLocation() : await postgresLocation()
-  const db = openDatabase(location)
+  const db = openDatabase(location, TEST_KEYS)
   if (migrate) await migrateUp(db)
   return {
     location,

@@ -7,8 +7,8 @@ import { readConfig } from '../../src/app/config.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { outbound } from '../../src/app/outbound.ts'
 import { listen, type Running } from '../../src/app/server.ts'
+import { type PolicyFile, parsePolicyFile } from '../../src/domain/documents.ts'
 import type { Actor } from '../../src/domain/events.ts'
-import { type PolicyFile, parsePolicyFile } from '../../src/domain/policy.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
 import type { Verifier } from '../../src/http/saml/verification-pool.ts'
 import type { Db } from '../../src/store/db.ts'
@@ -218,6 +218,7 @@ export function standardPolicy(xml: string, appHost: string, upstream: string) {
         name: 'corp',
         kind: 'saml',
         metadata: { xml },
+        subjects: '.',
         idpInitiated: false,
         jit: { create: true, update: true, required: ['email'] },
         mapping: [

@@ -6,10 +6,16 @@ import { StoreUnavailable } from '../../flows/ports.ts'
 import { ConfigFaults } from '../config.ts'
 import { connectionCommands } from './connection-commands.ts'
 import { demoCommand } from './demo-command.ts'
+import { explainCommand } from './explain-command.ts'
+import { historyCommands } from './history-commands.ts'
+import { matchCommands } from './match-commands.ts'
 import { CommandFailure, complain, EXIT } from './output.ts'
 import { policyCommands } from './policy-commands.ts'
+import { recordCommands } from './record-commands.ts'
+import { schemaCommands } from './schema-commands.ts'
 import { serveCommands } from './serve-commands.ts'
 import { signInCommands } from './sign-in-commands.ts'
+import { simulateCommands } from './simulate-commands.ts'
 import { tokenCommands } from './token-commands.ts'
 import { userCommands } from './user-commands.ts'
 
@@ -19,16 +25,22 @@ export async function run(argv: readonly string[]): Promise<number> {
     .description('SAML sign-in and just-in-time provisioning in front of a legacy app')
     .addHelpText(
       'after',
-      '\nSettings come from the environment; .env.example lists them.\nExit codes: 0 done, 1 it could not be done, 2 the command, the configuration or the file is wrong.',
+      '\nSettings come from the environment; .env.example lists them.\nExit codes: 0 done, 1 it could not be done, 4 a safeguard holds it for a person, 2 the command, the configuration or the file is wrong.',
     )
     .exitOverride()
     .showHelpAfterError('(--help tells more)')
   serveCommands(program)
   policyCommands(program)
+  historyCommands(program)
+  simulateCommands(program)
+  explainCommand(program)
+  schemaCommands(program)
   connectionCommands(program)
   userCommands(program)
+  matchCommands(program)
   signInCommands(program)
   tokenCommands(program)
+  recordCommands(program)
   demoCommand(program)
   try {
     await program.parseAsync(argv, { from: 'user' })

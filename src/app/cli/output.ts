@@ -5,6 +5,8 @@ export const EXIT = {
   done: 0,
   /** It could not be done: not found, database away, a check that failed. */
   failed: 1,
+  /** It waits for a person: a safeguard or a check holds it. */
+  held: 4,
   /** The command line, the configuration or the file is wrong; nothing was tried. */
   wrong: 2,
 } as const
@@ -51,4 +53,43 @@ export function time(date: Date): string {
 /** Strings from outside may not move the cursor or colour the terminal of whoever reads them. */
 export function plain(text: string): string {
   return text.replace(/\p{Cc}/gu, '·')
+}
+
+/** Long work, on standard error: one line that changes on a terminal, a line now and then elsewhere. */
+export function progress(what: string, total: number): { readonly at: (done: number) => void; readonly end: () => void } {
+  const terminal = process.stderr.isTTY === true
+  let told = 0
+  const began = performance.now()
+  const line = (done: number) => {
+    const share = total ? Math.min(1, done / total) : 1
+    const bar = '#'.repeat(Math.round(share * 24)).padEnd(24, '.')
+    const seconds = (performance.now() - began) / 1000
+    return `${what}  [${bar}]  ${done} of ${total}  ${Math.round(done / Math.max(seconds, 0.001))}/s`
+  }
+  return {
+    at(done) {
+      if (terminal) process.stderr.write(`\r${line(done)}`)
+      else if (done - told >= Math.max(total / 10, 1_000)) {
+        told = done
+        complain(line(done))
+      }
+    },
+    end() {
+      if (terminal) process.stderr.write('\n')
+    },
+  }
+}
+
+/** `old -> new`, with words for nothing. */
+export function changeInWords({
+  before,
+  after,
+  sensitive,
+}: {
+  before: readonly string[]
+  after: readonly string[]
+  sensitive?: true
+}): string {
+  const say = (values: readonly string[]) => (values.length ? (sensitive ? '(hidden)' : plain(values.join('; '))) : '(nothing)')
+  return `${say(before)} -> ${say(after)}`
 }

@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { applyPolicy } from '../../flows/apply-policy.ts'
 import { documentsInForce } from '../../store/policies.ts'
+import { countStale } from '../../store/runs.ts'
 import { portsOf } from '../assemble.ts'
 import { metadataReader } from '../metadata-reader.ts'
 import { outbound } from '../outbound.ts'
@@ -30,7 +31,7 @@ export function policyCommands(program: Command): void {
 
 async function apply(options: { file: string; prune: boolean; dryRun: boolean; json: boolean }): Promise<void> {
   const read = readPolicyFile(textOf(options.file))
-  if (!read.file) return reject(options, read.faults)
+  if (!read.file) return rejectFile(options, read.faults)
   const { file, place } = read
   const folder = options.file === '-' ? process.cwd() : dirname(resolve(options.file))
   await atWork(async ({ config, db, actor, now }) => {
@@ -46,9 +47,16 @@ async function apply(options: { file: string; prune: boolean; dryRun: boolean; j
       prune: options.prune,
       dryRun: options.dryRun,
     })
-    if ('faults' in result) return reject(options, place(result.faults))
-    if (options.json) return printJson({ applied: result.applied, dryRun: options.dryRun })
+    if ('faults' in result) return rejectFile(options, place(result.faults))
+    if (options.json) return printJson({ applied: result.applied, unknownSources: result.unknownSources, dryRun: options.dryRun })
     for (const { kind, name, outcome } of result.applied) print(`${kind} ${name}: ${outcome}`)
+    const { unknownSources } = result
+    if (unknownSources.length) print(`Named in mastery and not known yet: ${unknownSources.join(', ')}`)
+    const due = options.dryRun ? 0 : await countStale(db)
+    if (due && result.applied.some(({ outcome }) => outcome !== 'unchanged'))
+      print(
+        `${due === 1 ? 'One person is' : `${due} people are`} as the policy before had them; «gatehouse reapply» derives everybody again.`,
+      )
     for (const { name } of file.connections) {
       print(`\nGive the identity provider of ${name} this address of our metadata:\n  ${config.baseUrl.origin}/saml/${name}/metadata`)
     }
@@ -58,7 +66,7 @@ async function apply(options: { file: string; prune: boolean; dryRun: boolean; j
   })
 }
 
-function textOf(file: string): string {
+export function textOf(file: string): string {
   try {
     return readFileSync(file === '-' ? 0 : file, 'utf8')
   } catch (error) {
@@ -66,7 +74,7 @@ function textOf(file: string): string {
   }
 }
 
-function reject(options: { file: string; json: boolean }, faults: readonly PlacedFault[]): never {
+export function rejectFile(options: { file: string; json: boolean }, faults: readonly PlacedFault[]): never {
   if (options.json) printJson({ faults })
   for (const { path, message, line } of faults) complain(`${options.file}${line ? `:${line}` : ''}: ${path}: ${message}`)
   throw new CommandFailure(`Nothing was changed: ${faults.length} fault${faults.length > 1 ? 's' : ''} in ${options.file}.`, EXIT.wrong)

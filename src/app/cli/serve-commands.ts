@@ -3,7 +3,8 @@
 import { X509Certificate } from 'node:crypto'
 import { connect } from 'node:net'
 import type { Command } from 'commander'
-import type { IdentityProvider, Policy } from '../../domain/policy.ts'
+import type { IdentityProvider } from '../../domain/identity-provider.ts'
+import type { Policy } from '../../domain/policy.ts'
 import type { MetadataState } from '../../flows/ports.ts'
 import { type Db, openDatabase } from '../../store/db.ts'
 import { metadataStateOf } from '../../store/metadata-states.ts'
@@ -11,7 +12,7 @@ import { migrateDown, migrateUp, pendingMigrations } from '../../store/migration
 import { policyReader } from '../../store/policies.ts'
 import { assemble } from '../assemble.ts'
 import { type Config, ConfigFaults, readConfig } from '../config.ts'
-import { secretKey, serviceProviderKeys } from '../keys.ts'
+import { dataKeys, secretKey, serviceProviderKeys } from '../keys.ts'
 import { listen } from '../server.ts'
 import { CommandFailure, print, printJson } from './output.ts'
 import { atNewestSchema } from './workplace.ts'
@@ -34,7 +35,7 @@ export function serveCommands(program: Command): void {
 async function serve(): Promise<void> {
   const config = readConfig(process.env)
   const keys = await serviceProviderKeys(config)
-  const db = openDatabase(config.database)
+  const db = openDatabase(config.database, dataKeys(config))
   try {
     await atNewestSchema(db)
     const house = assemble({ config, db, keys, secretKey: secretKey(config) })
@@ -56,7 +57,8 @@ export function stopAsked(): Promise<void> {
 }
 
 async function migrate(options: { down: boolean; json: boolean }): Promise<void> {
-  const db = openDatabase(readConfig(process.env).database)
+  const config = readConfig(process.env)
+  const db = openDatabase(config.database, dataKeys(config))
   try {
     const names = options.down ? await migrateDown(db) : await migrateUp(db)
     if (options.json) return printJson({ [options.down ? 'takenBack' : 'applied']: names })
@@ -101,7 +103,7 @@ async function examine(): Promise<readonly Finding[]> {
     const other = async () => validity(new X509Certificate((await serviceProviderKeys(config)).other?.certificate ?? ''))
     findings.push(await attempt('other SAML key pair', other))
   }
-  const db = openDatabase(config.database)
+  const db = openDatabase(config.database, dataKeys(config))
   try {
     findings.push(await attempt('database', () => schemaState(db)))
     if (findings.at(-1)?.ok) findings.push(...(await examinePolicy(db, await policyReader(db).inForce())))

@@ -1,34 +1,78 @@
-// gatehouse user list | show | deprovision
+// gatehouse user list | show | set | activate | suspend | restore | deprovision | erase
 
 import { type Command, InvalidArgumentError } from 'commander'
-import { deprovision } from '../../flows/deprovision.ts'
+import { type LifecycleState, lifecycleStates } from '../../domain/lifecycle.ts'
+import { HIDDEN } from '../../domain/mapping.ts'
+import { noAttribute } from '../../domain/policy.ts'
+import { isRefusal } from '../../domain/refusals.ts'
+import { changeState } from '../../flows/change-state.ts'
+import { editUser } from '../../flows/edit-user.ts'
 import { findUser, listUsers, sourceNames } from '../../store/console-reads.ts'
+import { policyReader } from '../../store/policies.ts'
 import { portsOf } from '../assemble.ts'
-import { CommandFailure, plain, print, printJson, printTable, time } from './output.ts'
+import { CommandFailure, changeInWords, EXIT, plain, print, printJson, printTable, time } from './output.ts'
 import { atWork } from './workplace.ts'
 
 export function userCommands(program: Command): void {
-  const user = program.command('user').description('look at people and end their access')
+  const user = program.command('user').description('look at people, set values by hand, open and end their access')
   user
     .command('list')
     .description('everybody, by user name')
-    .option('--state <state>', 'only those who are active or deprovisioned', stateNamed)
+    .option('--state <state>', 'only those who are staged, active, suspended, deprovisioned or erased', stateNamed)
     .option('--search <text>', 'only user names that contain this')
     .option('--limit <n>', 'at most so many', atMost(10_000), 100)
     .option('--json', 'answer with JSON', false)
     .action(list)
   user
     .command('show <who>')
-    .description('one person: profile with who said what, links, sessions, history')
+    .description('one person: profile with who said what, entitlements, links, sessions, history')
+    .option('--reveal', 'show sensitive values, too', false)
     .option('--json', 'answer with JSON', false)
     .action(show)
+  for (const verb of VERBS) {
+    user
+      .command(`${verb.name} <who>`)
+      .description(verb.description)
+      .requiredOption('--reason <text>', 'why; it is kept with the event')
+      .option('--json', 'answer with JSON', false)
+      .action((who: string, options: { reason: string; json: boolean }) => change(who, verb, options))
+  }
   user
-    .command('deprovision <who>')
-    .description('end a person’s access: every session at once, and every sign-in from now on')
-    .requiredOption('--reason <text>', 'why; it is kept with the event')
+    .command('set <who> <attribute=value...>')
+    .description('set values by hand; several values of one attribute: name it several times. An empty value takes it back')
     .option('--json', 'answer with JSON', false)
-    .action(endAccess)
+    .action(set)
 }
+
+interface Verb {
+  readonly name: string
+  readonly to: LifecycleState
+  readonly description: string
+  readonly done: string
+}
+
+const VERBS: readonly Verb[] = [
+  { name: 'activate', to: 'active', description: 'let in a person who is staged', done: 'active' },
+  {
+    name: 'suspend',
+    to: 'suspended',
+    description: 'shut a person out for a while: every session at once; entitlements stay',
+    done: 'suspended',
+  },
+  { name: 'restore', to: 'active', description: 'let a suspended or deprovisioned person in again', done: 'active again' },
+  {
+    name: 'deprovision',
+    to: 'deprovisioned',
+    description: 'end a person’s access: every session at once, every entitlement, and every sign-in from now on',
+    done: 'deprovisioned',
+  },
+  {
+    name: 'erase',
+    to: 'erased',
+    description: 'delete all that is known of a deprovisioned person, for good; a tombstone keeps a sign-in from bringing them back',
+    done: 'erased',
+  },
+]
 
 export function atMost(most: number) {
   return (text: string): number => {
@@ -38,12 +82,13 @@ export function atMost(most: number) {
   }
 }
 
-function stateNamed(text: string): 'active' | 'deprovisioned' {
-  if (text === 'active' || text === 'deprovisioned') return text
-  throw new InvalidArgumentError('Write active or deprovisioned.')
+function stateNamed(text: string): LifecycleState {
+  const state = lifecycleStates.find((one) => one === text)
+  if (state) return state
+  throw new InvalidArgumentError(`Write one of ${lifecycleStates.join(', ')}.`)
 }
 
-async function list(options: { state?: 'active' | 'deprovisioned'; search?: string; limit: number; json: boolean }): Promise<void> {
+async function list(options: { state?: LifecycleState; search?: string; limit: number; json: boolean }): Promise<void> {
   await atWork(async ({ db }) => {
     const users = await listUsers(db, options)
     if (options.json) return printJson({ users })
@@ -55,23 +100,57 @@ async function list(options: { state?: 'active' | 'deprovisioned'; search?: stri
   })
 }
 
-async function show(who: string, options: { json: boolean }): Promise<void> {
+async function show(who: string, options: { reveal: boolean; json: boolean }): Promise<void> {
   await atWork(async ({ db }) => {
     const user = await findUser(db, who)
     if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
-    if (options.json) return printJson(user)
+    const { schema, revision } = await policyReader(db).inForce()
+    const hidden = (name: string) => !options.reveal && schema.get(name)?.sensitive === true
+    const shown = Object.fromEntries(
+      Object.entries(user.profile).map(([name, value]) => {
+        const lost = value.lost
+          ? { lost: value.lost.map((one) => (hidden(name) ? { ...one, values: one.values.map(() => HIDDEN) } : one)) }
+          : {}
+        return [name, hidden(name) ? { ...value, values: value.values.map(() => HIDDEN), ...lost } : value]
+      }),
+    )
+    if (options.json) return printJson({ ...user, profile: shown })
     const names = await sourceNames(db)
+    const nameOf = (id: string) => names.get(id) ?? id
     print(`${plain(user.userName)}  ${user.state} since ${time(user.stateSince)}${user.stateReason ? ` (${plain(user.stateReason)})` : ''}`)
-    print(`${user.id}  ${user.sessions} open session${user.sessions === 1 ? '' : 's'}\n`)
+    print(`${user.id}  ${user.sessions} open session${user.sessions === 1 ? '' : 's'}`)
+    if (user.revision < revision && user.state !== 'erased')
+      print('Derived under an older policy; the next sign-in, or «gatehouse reapply», brings it up to date.')
+    print('')
     printTable(
       ['ATTRIBUTE', 'VALUE', 'WHO SAID SO', 'SINCE'],
-      Object.entries(user.profile).map(([name, value]) => [
+      Object.entries(shown).map(([name, value]) => [
         name,
         plain(value.values.join('; ')),
-        `${names.get(value.source) ?? value.source} v${value.policyVersion}, ${plain(value.from)}`,
+        `${nameOf(value.source)} v${value.policyVersion}, ${plain(value.from)}`,
         time(value.since),
       ]),
     )
+    const lost = Object.entries(shown).flatMap(([name, value]) => (value.lost ?? []).map((one) => ({ name, ...one })))
+    if (lost.length) {
+      print('')
+      printTable(
+        ['DOES NOT STAND', 'VALUE', 'WHO SAID SO', 'WHY'],
+        lost.map(({ name, values, source, from, why }) => [
+          name,
+          plain(values.join('; ')),
+          `${nameOf(source)}, ${plain(from)}`,
+          plain(why),
+        ]),
+      )
+    }
+    if (user.grants.length || user.waiting.length) {
+      print('')
+      printTable(
+        ['ENTITLEMENT', 'SINCE'],
+        [...user.grants.map(({ name, since }) => [name, time(since)]), ...user.waiting.map((name) => [name, '(waits for a free seat)'])],
+      )
+    }
     print('')
     printTable(
       ['LINKED TO', 'AS', 'SINCE'],
@@ -85,14 +164,49 @@ async function show(who: string, options: { json: boolean }): Promise<void> {
   })
 }
 
-async function endAccess(who: string, options: { reason: string; json: boolean }): Promise<void> {
+async function change(who: string, verb: Verb, options: { reason: string; json: boolean }): Promise<void> {
   await atWork(async ({ db, actor, now }) => {
     const user = await findUser(db, who)
     if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
-    const result = await deprovision(portsOf(db), { user: user.id, reason: options.reason, actor, now })
-    if (options.json) return printJson({ user: user.id, ...result })
-    if (result.outcome === 'deprovisioned')
-      print(`${plain(user.userName)} is deprovisioned; ${result.sessionsEnded} session${result.sessionsEnded === 1 ? '' : 's'} ended.`)
-    else print(`${plain(user.userName)} was deprovisioned already.`)
+    if (verb.name === 'activate' && user.state !== 'staged' && user.state !== 'active')
+      throw new CommandFailure(
+        `${plain(user.userName)} is ${user.state}, not staged; «gatehouse user restore» lets such a person in again.`,
+      )
+    if (verb.name === 'restore' && user.state === 'staged')
+      throw new CommandFailure(`${plain(user.userName)} is staged; «gatehouse user activate» lets such a person in.`)
+    const result = await changeState(portsOf(db), { user: user.id, to: verb.to, reason: options.reason, actor, now })
+    if (result.outcome === 'impossible') {
+      const first = result.to === 'erased' ? ' Suspend or deprovision first: erasing cannot be taken back.' : ''
+      throw new CommandFailure(`${plain(user.userName)} is ${result.from}, and from there nobody becomes ${result.to}.${first}`)
+    }
+    if (options.json) {
+      const outcome = result.outcome === 'changed' ? result.to : result.outcome
+      return printJson({ user: user.id, ...result, outcome })
+    }
+    if (result.outcome === 'already') print(`${plain(user.userName)} was ${verb.to} already.`)
+    if (result.outcome !== 'changed') return
+    const ended = result.sessionsEnded ? `; ${result.sessionsEnded} session${result.sessionsEnded === 1 ? '' : 's'} ended` : ''
+    print(`${plain(user.userName)} is ${verb.done}${ended}.`)
+  })
+}
+
+async function set(who: string, words: readonly string[], options: { json: boolean }): Promise<void> {
+  await atWork(async ({ db, actor, now }) => {
+    const policy = await policyReader(db).inForce()
+    const edits: Record<string, string[] | null> = {}
+    for (const word of words) {
+      const [, name, value] = /^([^=]+)=(.*)$/s.exec(word) ?? []
+      if (name === undefined || value === undefined) throw new CommandFailure(`Write ATTRIBUTE=VALUE, not «${plain(word)}».`, EXIT.wrong)
+      if (!policy.schema.has(name)) throw new CommandFailure(noAttribute(name, policy.schema), EXIT.wrong)
+      edits[name] = value === '' ? null : [...(edits[name] ?? []), value]
+    }
+    const user = await findUser(db, who)
+    if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
+    const result = await editUser(portsOf(db), { user: user.id, edits, policy, actor, now })
+    if (!result) throw new CommandFailure(`${plain(user.userName)} was erased.`)
+    if (isRefusal(result)) throw new CommandFailure(`Nothing was changed: ${plain(result.detail)} (${result.code}).`)
+    if (options.json) return printJson({ user: user.id, attributes: result.attributes })
+    for (const one of result.attributes) print(`${one.attribute}: ${changeInWords(one)}`)
+    if (!result.attributes.length) print('Nothing has changed by it.')
   })
 }

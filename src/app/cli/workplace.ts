@@ -5,6 +5,7 @@ import type { Actor } from '../../domain/events.ts'
 import { type Db, openDatabase } from '../../store/db.ts'
 import { migrateUp, pendingMigrations } from '../../store/migrations.ts'
 import { type Config, readConfig } from '../config.ts'
+import { dataKeys } from '../keys.ts'
 import { CommandFailure } from './output.ts'
 
 export interface Workplace {
@@ -17,7 +18,7 @@ export interface Workplace {
 /** Opens, works, closes, whatever happens. */
 export async function atWork<Result>(work: (place: Workplace) => Promise<Result>): Promise<Result> {
   const config = readConfig(process.env)
-  const db = openDatabase(config.database)
+  const db = openDatabase(config.database, dataKeys(config))
   try {
     await atNewestSchema(db)
     return await work({ config, db, actor: { kind: 'operator', name: operatorName() }, now: new Date() })

@@ -3,13 +3,13 @@
 
 import { createServer } from 'node:http'
 import { resolve } from 'node:path'
-import { parsePolicyFile } from '../../domain/policy.ts'
+import { parsePolicyFile } from '../../domain/documents.ts'
 import { applyPolicy } from '../../flows/apply-policy.ts'
 import { openDatabase } from '../../store/db.ts'
 import { migrateUp } from '../../store/migrations.ts'
 import { assemble, portsOf } from '../assemble.ts'
 import { type Config, ConfigFaults, readConfig } from '../config.ts'
-import { developmentPair, secretKey, serviceProviderKeys } from '../keys.ts'
+import { dataKeys, developmentPair, secretKey, serviceProviderKeys } from '../keys.ts'
 import { metadataReader } from '../metadata-reader.ts'
 import { outbound } from '../outbound.ts'
 import { bound, listen } from '../server.ts'
@@ -43,7 +43,7 @@ const CONNECTION = 'demo'
 /** @throws ConfigFaults */
 export async function startDemo(environment: Environment): Promise<Demo> {
   const { config, idpPort, appPort } = demoConfig(environment)
-  const db = openDatabase(config.database)
+  const db = openDatabase(config.database, dataKeys(config))
   const stops: (() => Promise<unknown>)[] = [() => db.close()]
   const stop = async () => {
     for (const one of stops.splice(0).reverse()) await one()

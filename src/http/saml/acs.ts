@@ -24,6 +24,7 @@ export interface AcsDeps extends ReturnDeps, RescueDeps {
   readonly cookies: CookieJar
   readonly sessionHours: number
   readonly clockSkewSeconds: number
+  readonly keepsResponses: boolean
   readonly accept: (arrival: Arrival) => Promise<Accepted | Refused>
   readonly refuse: (attempt: RefusedAttempt) => Promise<Refused>
   readonly start: SignInDeps['start']
@@ -96,11 +97,21 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
   const trusted = verified.connection
   const outcome =
     isRefusal(assertion) || !('idp' in trusted)
-      ? await deps.refuse({ flow: 'sign-in', refusal: assertion as Refusal, connection, address, steps, now })
+      ? await deps.refuse({
+          flow: 'sign-in',
+          refusal: assertion as Refusal,
+          connection,
+          address,
+          steps,
+          now,
+          response: deps.keepsResponses ? verified.response : undefined,
+        })
       : await deps.accept({
           assertion,
           connection: trusted,
           policy: verified.policy,
+          response: verified.response,
+          keepsContent: deps.keepsResponses,
           browserSecret: (requestId) => deps.cookies.readRequest(request, requestId),
           host: deps.baseUrl.host,
           address,
@@ -130,6 +141,8 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
 interface Judged extends VerifiedSignIn {
   readonly policy: Policy
   readonly connection: Connection | DraftConnection
+  /** base64, as it was posted or fetched. */
+  readonly response?: string
 }
 
 /** With a second try where the identity provider has meanwhile taken a new key into use. */
@@ -149,9 +162,11 @@ async function verifyPosted(
   if (isRefusal(message)) return as(refusedAtTheDoor(message, 'SAMLart' in form))
   const before = typeof message === 'string' ? [] : [{ step: 'artifact', passed: true } as const]
   const verified = await deps.serviceProvider.verify(message, connection, now, before)
-  if (!isUnknownKey(verified)) return as(verified)
+  const response = typeof message === 'string' ? message : Buffer.from(message).toString('base64')
+  if (!isUnknownKey(verified)) return { ...as(verified), response }
   const again = await renewed(deps, connection, now)
-  return again ? { ...(await deps.serviceProvider.verify(message, again.connection, now, before)), ...again } : as(verified)
+  if (!again) return { ...as(verified), response }
+  return { ...(await deps.serviceProvider.verify(message, again.connection, now, before)), ...again, response }
 }
 
 async function readMessageField(deps: AcsDeps, connection: Connection, form: Form, now: Date): Promise<string | Uint8Array | Refusal> {

@@ -3,7 +3,7 @@
 // its own signature or its assertion's decides, not the way it came.
 
 import { createHash } from 'node:crypto'
-import type { IdentityProvider } from '../../domain/policy.ts'
+import type { IdentityProvider } from '../../domain/identity-provider.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import { issuerFault, readId, readStatus, readText } from './message.ts'
 import { PROTOCOL, SOAP, STATUS } from './names.ts'

@@ -2,7 +2,7 @@
 // SAML metadata 2.0, sections 2.3, 2.4.1 and 2.4.3. The result is what an administrator trusts by applying it.
 
 import { X509Certificate } from 'node:crypto'
-import type { IdentityProvider, LogoutEndpoint, LogoutEndpoints } from '../../domain/policy.ts'
+import type { IdentityProvider, LogoutEndpoint, LogoutEndpoints } from '../../domain/identity-provider.ts'
 import { durationSeconds, readDate } from './message.ts'
 import { type Allowances, DSIG, HTTP_POST, HTTP_REDIRECT, METADATA, SOAP_BINDING } from './names.ts'
 import { keyFault } from './signature.ts'

@@ -3,7 +3,7 @@
 // over all of it, while it passes. SAML metadata 2.0, sections 2.3 and 3.
 
 import { createHash, createPublicKey, type Hash, verify as verifyBytes } from 'node:crypto'
-import type { IdentityProvider } from '../../domain/policy.ts'
+import type { IdentityProvider } from '../../domain/identity-provider.ts'
 import { CanonicalWriter, canonical } from './canonical.ts'
 import { type MetadataLimits, readIdpMetadata } from './idp-metadata.ts'
 import { type Allowances, algorithm, DSIG, digestMethods, METADATA, signatureMethods } from './names.ts'

@@ -5,7 +5,8 @@
 import { AbstractStrategy, type PassportSamlConfig, type Profile, SAML } from '@node-saml/passport-saml'
 import passport from 'passport'
 import type { VerifiedAssertion } from '../../domain/assertion.ts'
-import type { Connection, DraftConnection, LogoutEndpoints, Policy } from '../../domain/policy.ts'
+import type { LogoutEndpoints } from '../../domain/identity-provider.ts'
+import type { Connection, DraftConnection, Policy } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import type { Step } from '../../domain/steps.ts'
 import { inSoapEnvelope, resolutionAddress } from './artifact.ts'
@@ -166,15 +167,7 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
     },
 
     async verify(field, connection, now, before = []) {
-      const { signed, requests } = connection
-      const expected: ResponseExpectations = {
-        ...common(connection, now),
-        signed,
-        audience: entityId(connection.name),
-        acs: acs(connection.name),
-        authnContexts: requests.authnContext,
-        comparison: requests.comparison,
-      }
+      const expected = responseExpectations(connection, now, parts)
       const { outcome, steps, claimsRequest } = await authenticate(verifier, { field, expected, before })
       const claimed = claimsRequest === undefined ? {} : { claimsRequest }
       if (isRefusal(outcome)) return { outcome, steps, ...claimed }
@@ -202,6 +195,27 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
       }
       return verifier.artifact(answer, { ...common(connection, now), inResponseTo: id })
     },
+  }
+}
+
+/** What a response to this connection has to be. */
+export function responseExpectations(
+  { name, idp, signed, requests }: Connection,
+  now: Date,
+  { baseUrl, keys, skewSeconds, allow }: Pick<ServiceProviderParts, 'baseUrl' | 'keys' | 'skewSeconds' | 'allow'>,
+): ResponseExpectations {
+  return {
+    issuer: idp.entityId,
+    certificates: idp.certificates,
+    allow,
+    decryptionKeys: [keys.current, ...(keys.other ? [keys.other] : [])].map(({ key }) => key),
+    skewSeconds,
+    now,
+    signed,
+    audience: `${baseUrl}/saml/${name}/metadata`,
+    acs: `${baseUrl}/saml/${name}/acs`,
+    authnContexts: requests.authnContext,
+    comparison: requests.comparison,
   }
 }
 

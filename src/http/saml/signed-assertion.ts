@@ -195,7 +195,7 @@ function readAuthentication(root: XmlElement, { authnContexts, comparison }: Res
 }
 
 /** Name -> list of strings. A value that is not text (an element, xsi:nil) is left out: nothing can be mapped from it. */
-function readAttributes(root: XmlElement, expected: ResponseExpectations): Pick<AssertionContent, 'attributes' | 'aliases'> | Refusal {
+export function readAttributes(root: XmlElement, expected: DecryptionSettings): Pick<AssertionContent, 'attributes' | 'aliases'> | Refusal {
   const attributes: Record<string, string[]> = Object.create(null)
   const aliases: Record<string, string> = Object.create(null)
   for (const statement of childrenNamed(root, ASSERTION, 'AttributeStatement')) {

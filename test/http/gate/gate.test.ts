@@ -7,7 +7,7 @@ import { connect } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
 import { portsOf } from '../../../src/app/assemble.ts'
-import { deprovision } from '../../../src/flows/deprovision.ts'
+import { changeState } from '../../../src/flows/change-state.ts'
 import { findUser } from '../../../src/store/console-reads.ts'
 import { dialects } from '../../support/databases.ts'
 import { OPERATOR, startHouse, type TestHouse } from '../../support/house.ts'
@@ -287,8 +287,14 @@ for (const dialect of dialects) {
       assert.equal((await enter(house, other, '/', 'leaver')).status, 200)
       const user = await findUser(house.db, 'leaver')
       assert.ok(user)
-      const result = await deprovision(portsOf(house.db), { user: user.id, reason: 'left', actor: OPERATOR, now: house.clock.now })
-      assert.deepEqual(result, { outcome: 'deprovisioned', sessionsEnded: 1 })
+      const result = await changeState(portsOf(house.db), {
+        user: user.id,
+        to: 'deprovisioned',
+        reason: 'left',
+        actor: OPERATOR,
+        now: house.clock.now,
+      })
+      assert.deepEqual(result, { outcome: 'changed', from: 'active', to: 'deprovisioned', sessionsEnded: 1 })
       assert.equal((await other.step(house.appUrl)).status, 303)
       assert.match((await enter(house, other, '/', 'leaver')).body, /Your access has ended/)
     })
@@ -303,7 +309,7 @@ for (const dialect of dialects) {
       const closed = new Promise((resolve) => socket.once('close', resolve))
       const user = await findUser(house.db, 'talker')
       assert.ok(user)
-      await deprovision(portsOf(house.db), { user: user.id, reason: 'left', actor: OPERATOR, now: house.clock.now })
+      await changeState(portsOf(house.db), { user: user.id, to: 'deprovisioned', reason: 'left', actor: OPERATOR, now: house.clock.now })
       await closed
     })
 

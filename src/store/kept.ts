@@ -1,0 +1,97 @@
+// Takes things out of what is kept of sources' words, and encrypts it again when the key changes.
+
+import type { SignInId } from '../domain/ids.ts'
+import type { RecordOnFile } from '../domain/model.ts'
+import type { Kept } from '../flows/ports.ts'
+import type { Sealer } from './sealing.ts'
+import { contentPlace, toContent } from './sign-ins.ts'
+import { inside } from './transactions.ts'
+import { placeOf, RECORD_COLUMNS, type RecordRow, toRecord } from './users.ts'
+
+const BATCH = 500
+
+export const kept: Kept = {
+  async redact(tx, source, attribute) {
+    const db = inside(tx)
+    let records = 0
+    for (let after = ''; ; ) {
+      const rows: RecordRow[] = await db('source_records as r')
+        .where({ source_id: source })
+        .where('external_key', '>', after)
+        .orderBy('external_key')
+        .limit(BATCH)
+        .select(...RECORD_COLUMNS)
+      const last = rows.at(-1)
+      if (!last) break
+      after = last.external_key
+      for (const row of rows) {
+        const record = toRecord(row, db.sealer)
+        if (!Object.hasOwn(record.attributes, attribute)) continue
+        records++
+        await db('source_records')
+          .where({ source_id: source, external_key: row.external_key })
+          .update(sealedRecord(without(record, attribute), db.sealer))
+      }
+    }
+    let responses = 0
+    for (let after = ''; ; ) {
+      const rows: { sign_in_id: SignInId; sealed: Uint8Array }[] = await db('sign_in_contents')
+        .where({ source_id: source })
+        .where('sign_in_id', '>', after)
+        .orderBy('sign_in_id')
+        .limit(BATCH)
+      const last = rows.at(-1)
+      if (!last) return { records, responses }
+      after = last.sign_in_id
+      for (const { sign_in_id, sealed } of rows) {
+        const { said } = toContent(sealed, sign_in_id, db.sealer)
+        responses++
+        const place = { sign_in_id }
+        // A response cannot lose a part and keep its signature: what it said stays, and it goes.
+        if (!said) await db('sign_in_contents').where(place).delete()
+        else {
+          const attributes = { ...said.attributes }
+          delete attributes[attribute]
+          const content = db.sealer.seal(JSON.stringify({ said: { ...said, attributes } }), contentPlace(sign_in_id))
+          await db('sign_in_contents').where(place).update({ sealed: content })
+        }
+      }
+    }
+  },
+
+  async reseal(tx, most) {
+    const db = inside(tx)
+    const { prefix } = db.sealer
+    const [low, high] = [Buffer.from(prefix), Buffer.concat([prefix, Buffer.alloc(64, 0xff)])]
+    const stale = (query: ReturnType<typeof db>) =>
+      query
+        .where((either: ReturnType<typeof db>) => either.whereNull('sealed').orWhere('sealed', '<', low).orWhere('sealed', '>', high))
+        .limit(most)
+    const records: RecordRow[] = await stale(db('source_records as r').select(...RECORD_COLUMNS))
+    for (const row of records) {
+      const place = { source_id: row.source_id, external_key: row.external_key }
+      await db('source_records')
+        .where(place)
+        .update(sealedRecord(toRecord(row, db.sealer), db.sealer))
+    }
+    if (records.length) return records.length
+    const contents: { sign_in_id: SignInId; sealed: Uint8Array }[] = await stale(db('sign_in_contents'))
+    for (const { sign_in_id, sealed } of contents) {
+      const text = db.sealer.open(sealed, contentPlace(sign_in_id))
+      await db('sign_in_contents')
+        .where({ sign_in_id })
+        .update({ sealed: db.sealer.seal(text, contentPlace(sign_in_id)) })
+    }
+    return contents.length
+  },
+}
+
+function without(record: RecordOnFile, attribute: string): RecordOnFile {
+  const attributes = { ...record.attributes }
+  delete attributes[attribute]
+  return { ...record, attributes }
+}
+
+function sealedRecord(record: RecordOnFile, sealer: Sealer) {
+  return { record: null, sealed: sealer.seal(JSON.stringify(record), placeOf(record.source, record.externalId.key)) }
+}

@@ -1,0 +1,147 @@
+// Keeps runs: how far a pass over everybody has come, and what it has found. A batch and its place are written together, so
+// that whoever goes on begins where the last one ended.
+
+import type { Known } from '../domain/decide.ts'
+import type { Id, RunId, UserId } from '../domain/ids.ts'
+import type { User } from '../domain/model.ts'
+import type { Run, RunCounts, Runs } from '../flows/ports.ts'
+import { type Db, fromJson, toDate } from './db.ts'
+import type { Sealer } from './sealing.ts'
+import { inside, type Queries } from './transactions.ts'
+import { RECORD_COLUMNS, type RecordRow, toRecord, toUser, USER_COLUMNS, type UserRow } from './users.ts'
+
+interface RunRow {
+  id: RunId
+  kind: Run['kind']
+  state: Run['state']
+  revision: number
+  cursor: UserId | null
+  counts: unknown
+  held_because: string | null
+  started_at: unknown
+}
+
+export const runs: Runs = {
+  async keep(tx, run, { actor, now }) {
+    const by = `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
+    const moved = {
+      state: run.state,
+      cursor: run.cursor ?? null,
+      counts: JSON.stringify(run.counts),
+      held_because: run.heldBecause ?? null,
+      revision: run.revision,
+      updated_at: now,
+    }
+    const written: unknown = await inside(tx)('runs').where({ id: run.id }).update(moved)
+    if (!written) await inside(tx)('runs').insert({ id: run.id, kind: run.kind, actor: by, started_at: run.startedAt, ...moved })
+  },
+
+  async open(tx, kind) {
+    const row: RunRow | undefined = await inside(tx)('runs')
+      .where({ kind })
+      .whereIn('state', ['held', 'running'])
+      .orderBy('id', 'desc')
+      .first()
+    return row && toRun(row)
+  },
+
+  async batch(tx, { after, derivedBefore, size }) {
+    const db = inside(tx)
+    const people: UserRow[] = await db('users')
+      .where('users.id', '>', after ?? '')
+      .where('users.revision', '<', derivedBefore)
+      .whereNot({ 'users.state': 'erased' })
+      .orderBy('users.id')
+      .limit(size)
+      .select(...USER_COLUMNS)
+      .modify((query: { client?: { dialect?: string }; forUpdate(table: string): unknown }) => {
+        if (query.client?.dialect === 'postgresql') query.forUpdate('users')
+      })
+    return withRecords(db, people, db.sealer)
+  },
+
+  async stamp(tx, users, revision) {
+    for (let i = 0; i < users.length; i += MOST_AT_ONCE) {
+      await inside(tx)('users')
+        .whereIn('id', users.slice(i, i + MOST_AT_ONCE))
+        .update({ revision })
+    }
+  },
+}
+
+const MOST_AT_ONCE = 500
+
+type Person = Known & { readonly linked: User }
+
+async function withRecords(
+  db: (table: string) => ReturnType<Queries>,
+  people: readonly UserRow[],
+  sealer: Sealer,
+): Promise<readonly Person[]> {
+  const byUser = new Map<UserId, RecordRow[]>()
+  for (let i = 0; i < people.length; i += MOST_AT_ONCE) {
+    const ids = people.slice(i, i + MOST_AT_ONCE).map(({ id }) => id)
+    const rows: (RecordRow & { user_id: UserId })[] = await db('links as l')
+      .join('source_records as r', (on) => on.on('r.source_id', 'l.source_id').andOn('r.external_key', 'l.external_key'))
+      .whereIn('l.user_id', ids)
+      .select('l.user_id', ...RECORD_COLUMNS)
+    for (const row of rows) {
+      const all = byUser.get(row.user_id)
+      if (all) all.push(row)
+      else byUser.set(row.user_id, [row])
+    }
+  }
+  return people.map((row) => ({ linked: toUser(row), records: (byUser.get(row.id) ?? []).map((one) => toRecord(one, sealer)) }))
+}
+
+/** Everybody who was not erased, by id, with all that is on file of them; for looking only. */
+export async function* everybody(
+  db: Db,
+  { derivedBefore, size = 1_000 }: { derivedBefore?: number; size?: number } = {},
+): AsyncGenerator<readonly Person[]> {
+  for (let after: Id<'usr'> | '' = ''; ; ) {
+    const people: UserRow[] = await db.read((knex) => {
+      const query = knex('users')
+        .where('users.id', '>', after)
+        .whereNot({ 'users.state': 'erased' })
+        .orderBy('users.id')
+        .limit(size)
+        .select(...USER_COLUMNS)
+      return derivedBefore === undefined ? query : query.where('users.revision', '<', derivedBefore)
+    })
+    const last = people.at(-1)
+    if (!last) return
+    after = last.id
+    yield await db.read((knex) => withRecords((table: string) => knex(table), people, db.sealer))
+  }
+}
+
+export async function countUsers(db: Db): Promise<number> {
+  const row = await db.read((knex) => knex('users').whereNot({ state: 'erased' }).count({ n: '*' }).first())
+  return Number(row?.n ?? 0)
+}
+
+/** Who was last derived under an older policy. */
+export async function countStale(db: Db): Promise<number> {
+  const row = await db.read((knex) =>
+    knex('users')
+      .whereNot({ state: 'erased' })
+      .where('revision', '<', knex('policy_revision').select('revision'))
+      .count({ n: '*' })
+      .first(),
+  )
+  return Number(row?.n ?? 0)
+}
+
+function toRun(row: RunRow): Run {
+  return {
+    id: row.id,
+    kind: row.kind,
+    state: row.state,
+    revision: row.revision,
+    ...(row.cursor ? { cursor: row.cursor } : {}),
+    counts: fromJson<RunCounts>(row.counts),
+    ...(row.held_because ? { heldBecause: row.held_because } : {}),
+    startedAt: toDate(row.started_at),
+  }
+}
