@@ -129,7 +129,7 @@ describe('source paths', () => {
       'nameid',
       'attributes',
       'attributes.',
-      'attributes.a b',
+      'attributes.a in attributes.b',
       'user.email',
       'attributes.a[x]',
       'attributes.a[0][1]',
