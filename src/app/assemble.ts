@@ -3,6 +3,7 @@
 import pino, { type Logger } from 'pino'
 import type { SourceId } from '../domain/ids.ts'
 import type { Connection } from '../domain/policy.ts'
+import { hideSensitive } from '../domain/sensitive.ts'
 import { acceptAssertion } from '../flows/accept-assertion.ts'
 import { acceptLogoutRequest, acceptLogoutResponse } from '../flows/accept-logout.ts'
 import { enterApp, issueTicket } from '../flows/enter-app.ts'
@@ -142,7 +143,10 @@ export function assemble({
     acceptLogoutResponse: (arrived) => acceptLogoutResponse(ports, arrived),
     findToken: (secretHash, now) => findToken(db, secretHash, now),
     listUsers: (page) => listUsers(db, page),
-    findUser: (who) => findUser(db, who),
+    findUser: async (who) => {
+      const [user, { schema }] = [await findUser(db, who), await policies.inForce()]
+      return user && { ...user, profile: hideSensitive(user.profile, schema) }
+    },
     listSignIns: (page) => listSignIns(db, page),
     findSignIn: (reference) => findSignIn(db, reference),
   })

@@ -13,11 +13,12 @@ import { type Memberships, memberships } from './groups.ts'
 import type { SourceId, UserId } from './ids.ts'
 import { type Key, type KeyKind, keysOf } from './keys.ts'
 import { admit, type Transition } from './lifecycle.ts'
-import { type MappingStep, map } from './mapping.ts'
+import { type Mapped, type MappingStep, map } from './mapping.ts'
 import {
   type AttributeChange,
   deriveProfile,
   diffProfiles,
+  type Heard,
   type Mastery,
   type MasteryNotes,
   type SourcePolicies,
@@ -39,6 +40,10 @@ export interface DecisionPolicy {
   readonly mastery: Mastery
   readonly entitlements: Entitlements
   readonly keys: readonly KeyKind[]
+  /** The attributes that these are made of. */
+  readonly keyed: ReadonlySet<string>
+  /** Nobody is let in, or created, without a value of these. */
+  readonly required: readonly string[]
 }
 
 // --- questions -----------------------------------------------------------------------------------------------------------
@@ -163,6 +168,7 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   if (isRefusal(heard)) return answer(heard)
   const { record } = heard
   if (heard.groups) noted.groups = heard.groups
+  const mapped = 'mapped' in identified ? identified.mapped : undefined
   const settled = yield* settle({
     user,
     fresh,
@@ -174,6 +180,7 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
     policy,
     required: source.jit.required,
     source,
+    heard: { ...heard, ...(mapped && !onFile ? { mapped } : {}) },
     now: said.observedAt,
     notes,
     noted,
@@ -204,10 +211,12 @@ function hear(
   if (!source.groups || source.groups.mode === 'none') return { record }
   const groups = memberships(record, source.groups)
   if (isRefusal(groups)) return { ...groups, detail: `${source.name} (version ${source.version}): ${groups.detail}` }
-  return { record: { ...record, groups: groups.names }, groups }
+  return { record: Object.assign(record, { groups: groups.names }), groups }
 }
 
 interface Found {
+  /** Of what was just said alone. */
+  readonly mapped?: Mapped
   readonly match: Match
   readonly user: User | undefined
   readonly records: readonly RecordOnFile[]
@@ -246,7 +255,7 @@ function* find(
       return { match: found, user: found.user, records }
     }
     default:
-      return { match: found, user: undefined, records: [] }
+      return { match: found, user: undefined, records: [], mapped }
   }
 }
 
@@ -333,11 +342,13 @@ interface Settling {
   readonly required: readonly string[]
   /** Who speaks; undefined: nobody. */
   readonly source?: SourcePolicy
+  readonly heard?: Heard
   readonly now: Date
   readonly notes?: MasteryNotes | undefined
   readonly noted?: Noted
 }
 
+const NOBODY: Profile = {}
 const NOTHING_GAINED = { gained: [], lost: [], waiting: [], seats: {} } as const
 
 /** From records to a user: mastery, uniqueness, entitlements. The same whoever asked. */
@@ -358,16 +369,14 @@ function* settle(settling: Settling): Deciding<Change | Refusal> {
     }
   }
 
-  const derived = deriveProfile(records, policy.sources, policy.mastery, notes)
+  const derived = deriveProfile(records, policy.sources, policy.mastery, { notes, heard: settling.heard })
   if (isRefusal(derived)) return derived
   const { profile } = derived
   const missing = missingFrom(profile, settling, derived.mapped)
   if (missing) return missing
 
-  const attributes = diffProfiles(user?.profile ?? {}, profile, policy.schema)
-  const keys = attributes.some(({ attribute }) => policy.keys.some((kind) => kind.attributes.includes(attribute)))
-    ? keysOf(profile, policy.keys)
-    : undefined
+  const attributes = diffProfiles(user?.profile ?? NOBODY, profile, policy.schema)
+  const keys = attributes.some(({ attribute }) => policy.keyed.has(attribute)) ? keysOf(profile, policy.keys) : undefined
   const clash = keys && (yield* uniqueClash(keys, settling))
   if (clash) return clash
 
@@ -381,7 +390,7 @@ function* settle(settling: Settling): Deciding<Change | Refusal> {
 
   const id = user?.id ?? settling.fresh
   const grantsMoved = entitled.gained.length + entitled.lost.length > 0 || !user || user.waiting.join() !== entitled.waiting.join()
-  const profileMoved = !user || !sameProfile(user.profile, profile)
+  const profileMoved = !user || attributes.length > 0 || !sameProfile(user.profile, profile)
   const after: User = { id, state, profile, grants: entitled.grants, waiting: entitled.waiting, revision: policy.revision }
   const moved = attributes.length + entitled.gained.length + entitled.lost.length > 0 || Boolean(transition)
   return {
@@ -421,10 +430,9 @@ function missingFrom(
   { policy, required, source, user }: Settling,
   mapped: ReadonlyMap<SourceId, { readonly values: ReadonlyMap<string, { readonly values: readonly string[] }> }>,
 ): Refusal | undefined {
-  const needed = new Set(required)
-  for (const { name, required: always } of policy.schema.values()) if (always) needed.add(name)
-  const missing = [...needed].filter((attribute) => !profile[attribute])
-  if (!missing.length) return undefined
+  const lacks = (attribute: string) => !profile[attribute]
+  if (!policy.required.some(lacks) && !required.some(lacks)) return undefined
+  const missing = [...new Set([...policy.required, ...required])].filter(lacks)
   const rows = missing.map((attribute) => {
     const from = source?.mapping.filter((row) => row.to.name === attribute).map((row) => row.from) ?? []
     const blocked = [...mapped].find(([, { values }]) => values.get(attribute)?.values.length)

@@ -38,11 +38,11 @@ export const OVERAGE = [
   'http://schemas.microsoft.com/ws/2008/06/identity/claims/groups.link',
 ]
 
-/** Sorted, each once. @param groups undefined: this source has no say */
+/** Each once. @param groups undefined: this source has no say */
 export function memberships(record: RecordOnFile, groups: GroupsPolicy | undefined): Memberships | Refusal {
   const held = record.groups ?? []
   if (!groups || groups.mode === 'none') return { names: [], passedOver: [] }
-  if (groups.mode === 'assign') return { names: sorted(groups.allow?.values() ?? []), passedOver: [] }
+  if (groups.mode === 'assign') return { names: [...(groups.allow?.values() ?? [])], passedOver: [] }
   if (OVERAGE.some((name) => record.attributes[name]?.state === 'present') && !isAsserted(record, groups))
     return { names: held, held: 'there are too many groups to send, says the identity provider (overage)', passedOver: [] }
   const asserted = read(record, groups)
@@ -60,8 +60,13 @@ export function memberships(record: RecordOnFile, groups: GroupsPolicy | undefin
   }
   if (asserted.length > MOST_VALUES)
     return refuse('attribute.value', `groups <- ${groups.from}: there are ${asserted.length}; ${MOST_VALUES} are taken`)
-  const kept = groups.mode === 'append' ? held : held.filter((name) => allow && !allow.has(foldKey(name)))
-  return { names: sorted([...kept, ...passed]), passedOver }
+  const asserts = new Set(passed.map(foldKey))
+  // What is there already stays in its place, however an identity provider shuffles its list.
+  const stays = held.filter((name) => {
+    const key = foldKey(name)
+    return asserts.has(key) || groups.mode === 'append' || (allow !== undefined && !allow.has(key))
+  })
+  return { names: eachOnce([...stays, ...passed]), passedOver }
 }
 
 const LONGEST_NAME = 512
@@ -101,14 +106,13 @@ function read(record: RecordOnFile, { read: from, from: text }: GroupsPolicy): r
   }
 }
 
-/** By their folded form, so that spellings of one name are one group: the first in the alphabet. */
-export function sorted(names: Iterable<string>): readonly string[] {
-  const all = [...names]
-  if (all.length < 2) return all
+/** By their folded form, so that spellings of one name are one group: the first one that there was. */
+export function eachOnce(names: readonly string[]): readonly string[] {
+  if (names.length < 2) return names
   const byKey = new Map<string, string>()
-  for (const name of all.sort()) {
+  for (const name of names) {
     const key = foldKey(name)
     if (!byKey.has(key)) byKey.set(key, name)
   }
-  return [...byKey.values()]
+  return byKey.size === names.length ? names : [...byKey.values()]
 }

@@ -7,6 +7,7 @@ import { celValue, type Expression, ExpressionFailure, LARGEST_COST, LONGEST_TEX
 import type { AttributeOnFile, RecordOnFile, Said } from './model.ts'
 import { type Refusal, refuse } from './refusals.ts'
 import { type AttributeDefinition, normaliseValues } from './schema.ts'
+import { hide } from './sensitive.ts'
 import type { SourcePolicy } from './source-policy.ts'
 
 export type SourcePath = { readonly root: 'nameID' } | { readonly root: 'attributes'; readonly name: string; readonly index?: number }
@@ -52,7 +53,7 @@ export interface MappedValue {
   readonly values: readonly string[]
   readonly row: MappingRow
   readonly since: Date
-  readonly via?: Said['via']
+  readonly via: Said['via'] | undefined
 }
 
 export interface Mapped {
@@ -102,7 +103,7 @@ export function map(record: RecordOnFile, policy: SourcePolicy, steps?: MappingS
       steps.push(
         stepOf(row, fallsBack ? 'default' : found.outcome === 'mapped' && !normal.length ? 'empty' : found.outcome, found.values, stands),
       )
-    values.set(to.name, { values: stands, row, since: found.since, ...(found.via ? { via: found.via } : {}) })
+    values.set(to.name, { values: stands, row, since: found.since, via: found.via })
     views.put(to, stands)
   }
   return { values }
@@ -118,27 +119,27 @@ function stepOf(
   raw: readonly string[],
   values: readonly string[],
 ): MappingStep {
-  const shown = (all: readonly string[]) => (to.sensitive ? all.map(() => HIDDEN) : all)
+  const shown = (all: readonly string[]) => (to.sensitive ? hide(all) : all)
   return { to: to.name, from, strength, when, outcome, raw: shown(raw), values: shown(values) }
 }
-
-/** Stands where a sensitive value would. */
-export const HIDDEN = '(hidden)'
 
 function hint(to: AttributeDefinition, { from, reader }: MappingRow, values: readonly string[]): string {
   if (to.type === 'list' || values.length < 2 || reader.kind !== 'path') return ''
   return `; ${from}[0] picks the first`
 }
 
-interface Found extends Said {
+interface Found {
   readonly outcome: 'mapped' | 'kept' | 'empty' | 'absent'
+  readonly values: readonly string[]
+  readonly since: Date
+  readonly via: Said['via'] | undefined
 }
 
 function read(views: Views, record: RecordOnFile, row: MappingRow): Found | { readonly refusal: Refusal } {
   const { reader } = row
   switch (reader.kind) {
     case 'constant':
-      return { outcome: 'mapped', values: reader.values, since: record.observedAt }
+      return { outcome: 'mapped', values: reader.values, since: record.observedAt, via: undefined }
     case 'path':
       return readPath(record, reader.path, row)
     case 'expression':
@@ -148,35 +149,34 @@ function read(views: Views, record: RecordOnFile, row: MappingRow): Found | { re
 
 const NOTHING: readonly string[] = []
 
+function absentFrom({ observedAt }: RecordOnFile): Found {
+  return { outcome: 'absent', values: NOTHING, since: observedAt, via: undefined }
+}
+
 function readPath(record: RecordOnFile, path: SourcePath, row: MappingRow): Found {
   if (path.root === 'nameID') {
-    const { nameId } = record
-    if (!nameId) return { outcome: 'absent', values: NOTHING, since: record.observedAt }
-    return { outcome: 'mapped', values: [nameId.value], since: nameId.since, ...(record.via ? { via: record.via } : {}) }
+    const { nameId, via } = record
+    return nameId ? { outcome: 'mapped', values: [nameId.value], since: nameId.since, via } : absentFrom(record)
   }
   const name = nameOnFile(record, path.name)
-  const found = name === undefined ? undefined : inEffect(record.attributes[name] as AttributeOnFile, row)
-  if (found === undefined) return { outcome: 'absent', values: NOTHING, since: record.observedAt }
+  if (name === undefined) return absentFrom(record)
+  const found = inEffect(record.attributes[name] as AttributeOnFile, row)
   if (path.index === undefined || !found.values.length) return found
   const value = found.values[path.index]
-  return value === undefined ? { ...found, outcome: 'absent', values: NOTHING } : { ...found, values: [value] }
+  return value === undefined ? absentFrom(record) : { outcome: found.outcome, values: [value], since: found.since, via: found.via }
 }
 
 type Keeping = Pick<MappingRow, 'when' | 'absent' | 'empty'>
 
 /** The three cases, as the row wants them. */
-function inEffect(attribute: AttributeOnFile, { when, absent, empty }: Keeping): Found {
-  if (when === 'create' && attribute.first !== undefined) {
-    const { first } = attribute
-    if (first === null) return { outcome: 'absent', values: NOTHING, since: attribute.since }
-    return { outcome: first.values.length ? 'kept' : 'empty', ...first }
+function inEffect({ state, values, since, via, first }: AttributeOnFile, { when, absent, empty }: Keeping): Found {
+  if (when === 'create' && first !== undefined) {
+    if (first === null) return { outcome: 'absent', values: NOTHING, since, via: undefined }
+    return { outcome: first.values.length ? 'kept' : 'empty', values: first.values, since: first.since, via: first.via }
   }
-  const { state, values, since, via } = attribute
-  const said = { values, since, ...(via ? { via } : {}) }
-  if (state === 'present') return { outcome: 'mapped', ...said }
+  if (state === 'present') return { outcome: 'mapped', values, since, via }
   const keeps = when === 'create' || (state === 'empty' ? empty : absent) === 'keep'
-  if (keeps && values.length) return { outcome: 'kept', ...said }
-  return { outcome: state, values: NOTHING, since }
+  return keeps && values.length ? { outcome: 'kept', values, since, via } : { outcome: state, values: NOTHING, since, via: undefined }
 }
 
 function readExpression(
@@ -186,25 +186,37 @@ function readExpression(
   row: MappingRow,
 ): Found | { readonly refusal: Refusal } {
   const view = views.of(row)
-  if (view.tooLong !== undefined) {
-    const detail = `${row.to.name} <- ${row.from}: ${view.tooLong} holds a value of more than ${LONGEST_TEXT} characters`
-    return { refusal: refuse('mapping.failed', detail) }
-  }
-  if (view.longest > USUAL && expression.cost(view.longest) > LARGEST_COST) {
-    const detail = `${row.to.name} <- ${row.from}: a list of ${view.longest} values would cost more than ${LARGEST_COST} steps`
-    return { refusal: refuse('mapping.failed', detail) }
-  }
+  const no = (why: string) => ({ refusal: refuse('mapping.failed', `${row.to.name} <- ${row.from}: ${why}`) })
+  if (view.tooLong !== undefined) return no(`${view.tooLong} holds a value of more than ${LONGEST_TEXT} characters`)
+  if (view.longest > USUAL && expression.cost(view.longest) > LARGEST_COST)
+    return no(`a list of ${view.longest} values would cost more than ${LARGEST_COST} steps`)
   try {
-    const result = textsOf(expression.run(view.inputs))
-    const { since, via } = views.youngest(expression, row)
-    return { outcome: 'mapped', values: result, since, ...(via ? { via } : {}) }
+    const values = textsOf(expression.run(view.inputs))
+    return youngest(view, record, expression, values)
   } catch (error) {
     if (!(error instanceof ExpressionFailure)) throw error
-    if (error.absent) return { outcome: 'absent', values: NOTHING, since: record.observedAt }
+    if (error.absent) return absentFrom(record)
     // What went wrong may repeat the value that it went wrong on.
     const why = row.to.sensitive ? 'it fails (why is not shown, because the attribute is sensitive)' : error.message
-    return { refusal: refuse('mapping.failed', `${row.to.name} <- ${row.from}: ${why} (at character ${error.at + 1})`) }
+    return no(`${why} (at character ${error.at + 1})`)
   }
+}
+
+/** Since when the newest thing that an expression reads has been said, and with which sign-in. */
+function youngest({ words }: View, record: RecordOnFile, { reads }: Expression, values: readonly string[]): Found {
+  let newest: Found | undefined
+  const { attributes, nameID } = reads
+  if (attributes?.all) {
+    for (const word of words.values()) if (!newest || word.since > newest.since) newest = word
+  } else if (attributes) {
+    for (const name of attributes.names) {
+      const word = words.get(name)
+      if (word && (!newest || word.since > newest.since)) newest = word
+    }
+  }
+  if (nameID && record.nameId && (!newest || record.nameId.since > newest.since))
+    return { outcome: 'mapped', values, since: record.nameId.since, via: record.via }
+  return { outcome: 'mapped', values, since: newest?.since ?? record.observedAt, via: newest?.via }
 }
 
 /** Below this, what was judged when it was saved holds. */
@@ -224,83 +236,69 @@ function textOf(value: unknown): string {
 
 interface View {
   readonly inputs: Readonly<Record<string, unknown>>
+  /** Each attribute that is read, under the name by which it is. */
+  readonly words: ReadonlyMap<string, Found>
   readonly longest: number
   /** An attribute with a value that no expression is to work on. */
   readonly tooLong: string | undefined
 }
 
+const NO_SESSION = { authnContext: '', authnInstant: '' }
+
 /** What expressions see of one record: one view for each way in which rows may want the three cases, made when first asked for. */
 class Views {
   private readonly made: (View | undefined)[] = []
-  private readonly user: Record<string, unknown> = {}
+  private user: Record<string, unknown> | undefined
   private readonly record: RecordOnFile
   private readonly policy: SourcePolicy
-  private filled = false
 
   constructor(record: RecordOnFile, policy: SourcePolicy) {
     this.record = record
     this.policy = policy
+    if (policy.reads.user) this.user = { ...policy.nobody }
   }
 
   /** What a row has made, for the rows that build on it. */
   put(to: AttributeDefinition, values: readonly string[]): void {
-    this.user[to.name] = celValue(to.type, values)
+    if (this.user) this.user[to.name] = celValue(to.type, values)
   }
 
   of(keeping: Keeping): View {
     const key = (keeping.when === 'create' ? 4 : 0) + (keeping.absent === 'keep' ? 2 : 0) + (keeping.empty === 'keep' ? 1 : 0)
     const made = this.made[key]
     if (made) return made
-    if (!this.filled) {
-      for (const { to } of this.policy.mapping) if (!(to.name in this.user)) this.user[to.name] = celValue(to.type, NOTHING)
-      this.filled = true
-    }
     const { record, policy } = this
-    // A Map, because an identity provider may call an attribute `constructor`.
+    // Maps, because an identity provider may call an attribute `constructor`.
     const attributes = new Map<string, readonly string[]>()
+    const words = new Map<string, Found>()
     let longest = 0
     let tooLong: string | undefined
     const take = (asked: string, name: string | undefined) => {
       if (name === undefined) return
-      const { outcome, values } = inEffect(record.attributes[name] as AttributeOnFile, keeping)
-      if (outcome === 'absent') return
+      const word = inEffect(record.attributes[name] as AttributeOnFile, keeping)
+      if (word.outcome === 'absent') return
+      const { values } = word
       attributes.set(asked, values)
+      words.set(asked, word)
       if (values.length > longest) longest = values.length
       for (const value of values) if (value.length > LONGEST_TEXT) tooLong = name
     }
     if (policy.reads.all) for (const name in record.attributes) take(name, name)
     for (const asked of policy.reads.names) take(asked, nameOnFile(record, asked))
-    const view = {
+    const { nameId, session = NO_SESSION } = record
+    const view: View = {
+      words,
       longest,
       tooLong,
       inputs: {
         attributes,
-        nameID: record.nameId?.value ?? '',
-        session: {
-          authnContext: record.session?.authnContext ?? '',
-          authnInstant: record.session?.authnInstant ?? '',
-          nameIDFormat: record.nameId?.format ?? '',
-        },
-        source: { name: policy.name, kind: policy.kind },
+        nameID: nameId?.value ?? '',
+        session: { authnContext: session.authnContext, authnInstant: session.authnInstant, nameIDFormat: nameId?.format ?? '' },
+        source: policy.asSource,
         user: this.user,
       },
     }
     this.made[key] = view
     return view
-  }
-
-  /** Since when the newest thing that an expression reads has been said, and with which sign-in. */
-  youngest({ reads }: Expression, keeping: Keeping): Pick<Said, 'since' | 'via'> {
-    const { record } = this
-    const of = reads.attributes
-    const names = of?.all ? Object.keys(record.attributes) : (of?.names ?? []).map((name) => nameOnFile(record, name))
-    let newest: Pick<Said, 'since' | 'via'> | undefined
-    for (const name of names) {
-      if (name === undefined) continue
-      const found = inEffect(record.attributes[name] as AttributeOnFile, keeping)
-      if (!newest || found.since > newest.since) newest = found
-    }
-    if (reads.nameID && record.nameId && (!newest || record.nameId.since > newest.since)) newest = { since: record.nameId.since }
-    return newest ?? { since: record.observedAt }
   }
 }

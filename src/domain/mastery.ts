@@ -2,7 +2,7 @@
 // is the best-ranked one that answers for it, or has a list of sources of its own. A pure function of the records on file
 // and the policy: the order in which the records arrived plays no part.
 
-import { memberships, sorted } from './groups.ts'
+import { eachOnce, type Memberships, memberships } from './groups.ts'
 import type { SourceId } from './ids.ts'
 import { type Mapped, type MappedValue, type MappingStep, map } from './mapping.ts'
 import type { LostValue, Profile, ProfileValue, RecordOnFile } from './model.ts'
@@ -59,12 +59,19 @@ export interface MasteryNotes {
   readonly steps: Map<SourceId, MappingStep[]>
 }
 
+/** What has been found out already about one of the records. */
+export interface Heard {
+  readonly record: RecordOnFile
+  readonly groups?: Memberships
+  readonly mapped?: Mapped
+}
+
 /** The word of a source that is no longer in force counts for nothing. One value that cannot be used refuses the whole. */
 export function deriveProfile(
   records: readonly RecordOnFile[],
   sources: SourcePolicies,
   mastery: Mastery,
-  notes?: MasteryNotes,
+  { notes, heard }: { notes?: MasteryNotes | undefined; heard?: Heard | undefined } = {},
 ): Derived | Refusal {
   const words: Word[] = []
   const mapped = new Map<SourceId, Mapped>()
@@ -72,9 +79,9 @@ export function deriveProfile(
     const policy = sources.get(source)
     if (!policy) continue
     // A person may be known to one source under two names.
-    for (const record of oldestFirst(records.filter((one) => one.source === source))) {
+    for (const record of ofSource(records, source)) {
       const steps: MappingStep[] | undefined = notes && []
-      const made = map(record, policy, steps)
+      const made = (!notes && heard?.record === record && heard.mapped) || map(record, policy, steps)
       if (steps) notes?.steps.set(source, [...(notes.steps.get(source) ?? []), ...steps])
       if (made.refusal) return made.refusal
       mapped.set(source, made)
@@ -92,30 +99,30 @@ export function deriveProfile(
       if (stands) profile[attribute] = stands
     }
   }
-  const groups = deriveGroups(words)
+  const groups = deriveGroups(words, heard)
   if (isRefusal(groups)) return groups
   if (groups) profile[GROUPS] = groups
   return { profile, mapped }
 }
 
-function oldestFirst(records: readonly RecordOnFile[]): readonly RecordOnFile[] {
-  return records.length < 2 ? records : [...records].sort((a, b) => (a.externalId.key < b.externalId.key ? -1 : 1))
+function ofSource(records: readonly RecordOnFile[], source: SourceId): readonly RecordOnFile[] {
+  const [only] = records
+  if (records.length === 1 && only) return only.source === source ? records : []
+  const found = records.filter((one) => one.source === source)
+  return found.length < 2 ? found : found.sort((a, b) => (a.externalId.key < b.externalId.key ? -1 : 1))
 }
 
-function profileValue(
-  { id, version }: SourcePolicy,
-  { values, row, since, via }: MappedValue,
-  lost: readonly LostValue[] = [],
-): ProfileValue {
-  return {
+function profileValue({ id, version }: SourcePolicy, { values, row, since, via }: MappedValue, lost?: readonly LostValue[]): ProfileValue {
+  const value: { -readonly [Field in keyof ProfileValue]: ProfileValue[Field] } = {
     values,
     source: id,
     policyVersion: version,
     from: row.from,
     since,
-    ...(via ? { via } : {}),
-    ...(lost.length ? { lost } : {}),
   }
+  if (via !== undefined) value.via = via
+  if (lost?.length) value.lost = lost
+  return value
 }
 
 interface Claim {
@@ -206,7 +213,7 @@ function reasonFor({ policy }: Claim, winner: Claim | undefined, why: string, ow
 }
 
 /** All that any source gives: one source never takes away what another has given. */
-function deriveGroups(words: readonly Word[]): ProfileValue | undefined | Refusal {
+function deriveGroups(words: readonly Word[], heard: Heard | undefined): ProfileValue | undefined | Refusal {
   const given: { readonly word: Word; readonly names: readonly string[] }[] = []
   for (const word of words) {
     const { policy, record } = word
@@ -215,13 +222,13 @@ function deriveGroups(words: readonly Word[]): ProfileValue | undefined | Refusa
       if (own.length) given.push({ word, names: own })
       continue
     }
-    const found = memberships(record, policy.groups)
+    const found = (heard?.record === record && heard.groups) || memberships(record, policy.groups)
     if (isRefusal(found)) return { ...found, detail: `${policy.name} (version ${policy.version}): ${found.detail}` }
     if (found.names.length) given.push({ word, names: found.names })
   }
   const [first] = given
   if (!first) return undefined
-  const values = sorted(given.flatMap(({ names }) => names))
+  const values = eachOnce(given.flatMap(({ names }) => names))
   const { policy, record } = first.word
   const by: Record<string, SourceId[]> = {}
   if (given.length > 1) {

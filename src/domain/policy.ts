@@ -101,6 +101,10 @@ export function compilePolicy(revision: number, documents: readonly DocumentInFo
   }
   const { mastery, unknown } = compileMastery(single<MasterySpec>('mastery'), sources, schema, faults)
   const rules = single<EntitlementsSpec>('entitlements')
+  const keys = keyKinds(
+    schema,
+    [...sources.values()].flatMap(({ matching }) => matching.map(({ by }) => by)),
+  )
   return {
     revision,
     connections,
@@ -109,10 +113,9 @@ export function compilePolicy(revision: number, documents: readonly DocumentInFo
     sources,
     mastery,
     entitlements: compileEntitlements(rules?.document.spec ?? [], rules?.version ?? 0, schema, tables, faults),
-    keys: keyKinds(
-      schema,
-      [...sources.values()].flatMap(({ matching }) => matching.map(({ by }) => by)),
-    ),
+    keys,
+    keyed: new Set(keys.flatMap(({ attributes }) => attributes)),
+    required: [...schema.values()].filter(({ required }) => required).map(({ name }) => name),
     service: single<ServiceSpec>('service')?.document.spec ?? { contacts: [] },
     apps,
     appsByHost: new Map(apps.map((one) => [one.host, one])),

@@ -15,30 +15,45 @@ export function remember(onFile: RecordOnFile | undefined, said: SourceRecord, e
     const values = said.attributes[name] as readonly string[]
     attributes[name] = next(onFile?.attributes[name], values, said, onFile !== undefined)
   }
-  const { nameId } = said
-  return {
+  // By assignment: this is made for every sign-in and every row of an import, and spreading costs more than all of it.
+  const record: { -readonly [Field in keyof RecordOnFile]: RecordOnFile[Field] } = {
     source: said.source,
     externalId,
-    ...(nameId ? { nameId: { ...nameId, since: onFile?.nameId?.value === nameId.value ? onFile.nameId.since : said.observedAt } } : {}),
     attributes,
     aliases: onFile ? { ...onFile.aliases, ...said.aliases } : said.aliases,
-    ...(said.session ? { session: said.session } : {}),
-    ...(onFile?.groups ? { groups: onFile.groups } : {}),
     observedAt: said.observedAt,
-    ...(said.via ? { via: said.via } : {}),
   }
+  const { nameId, session, via } = said
+  if (nameId) {
+    const since = onFile?.nameId?.value === nameId.value ? onFile.nameId.since : said.observedAt
+    record.nameId = { value: nameId.value, format: nameId.format, since }
+  }
+  if (session) record.session = session
+  if (onFile?.groups) record.groups = onFile.groups
+  if (via) record.via = via
+  return record
 }
 
+type Writable<Thing> = { -readonly [Field in keyof Thing]: Thing[Field] }
+
+function word(values: readonly string[], since: Date, via: Said['via']): Writable<Said> {
+  return via === undefined ? { values, since } : { values, since, via }
+}
+
+const NOTHING: readonly string[] = []
+
 function next(old: AttributeOnFile | undefined, values: readonly string[], said: SourceRecord, known: boolean): AttributeOnFile {
+  if (old?.state === 'present' && sameValues(old.values, values)) return old
   const hasAny = values.some((value) => value.trim() !== '')
-  const word: Said = { values: hasAny ? values : [], since: said.observedAt, ...(said.via ? { via: said.via } : {}) }
-  if (!old) return { ...word, state: hasAny ? 'present' : 'empty', ...(known ? { first: null } : {}) }
-  if (!hasAny) return old.state === 'empty' ? old : { ...old, state: 'empty' }
-  if (sameValues(old.values, values)) return old.state === 'present' ? old : { ...old, state: 'present' }
+  if (old && !hasAny) return old.state === 'empty' ? old : { ...old, state: 'empty' }
+  if (old && sameValues(old.values, values)) return { ...old, state: 'present' }
+  const fresh: Writable<AttributeOnFile> = Object.assign(word(hasAny ? values : NOTHING, said.observedAt, said.via), {
+    state: hasAny ? ('present' as const) : ('empty' as const),
+  })
   // What was said first is kept once it is no longer what is said.
-  const { values: before, since, via } = old
-  const first = old.first === undefined ? { values: before, since, ...(via ? { via } : {}) } : old.first
-  return { ...word, state: 'present', first }
+  if (old) fresh.first = old.first === undefined ? word(old.values, old.since, old.via) : old.first
+  else if (known) fresh.first = null
+  return fresh
 }
 
 /** Says the same, attribute by attribute; when it was said last plays no part, nor how the person signed in. */

@@ -2,7 +2,15 @@
 // would; orders the rows so that each finds what it builds on.
 
 import type { ConnectionSpec, MappingRowSpec } from './documents.ts'
-import { compilePattern, type Expression, groupsLanguage, type Language, type LookupTables, mappingLanguage } from './expressions.ts'
+import {
+  celValue,
+  compilePattern,
+  type Expression,
+  groupsLanguage,
+  type Language,
+  type LookupTables,
+  mappingLanguage,
+} from './expressions.ts'
 import type { GroupsPolicy } from './groups.ts'
 import type { SourceId } from './ids.ts'
 import { type MappingRow, parseSourcePath, type Reader, type SourcePath } from './mapping.ts'
@@ -109,6 +117,8 @@ export function compileSource({
       },
       mapping,
       reads,
+      asSource: { name: spec.name, kind: spec.kind },
+      nobody: nobodyOf(schema),
       ...(groups ? { groups } : {}),
       redact: new Set(spec.redact),
     },
@@ -271,12 +281,19 @@ export function attributesOf(
 function readsOf(mapping: readonly MappingRow[]): SourcePolicy['reads'] {
   const names = new Set<string>()
   let all = false
+  let user = false
   for (const row of mapping) {
-    const reads = expressionOf(row)?.reads.attributes
-    for (const name of reads?.names ?? []) names.add(name)
-    all ||= reads?.all ?? false
+    const reads = expressionOf(row)?.reads
+    for (const name of reads?.attributes?.names ?? []) names.add(name)
+    all ||= reads?.attributes?.all ?? false
+    user ||= reads?.user !== undefined
   }
-  return { names: [...names], all }
+  return { names: [...names], all, user }
+}
+
+/** Every attribute without a value, as CEL sees it. */
+function nobodyOf(schema: Schema): Readonly<Record<string, unknown>> {
+  return Object.fromEntries([...schema.values()].map(({ name, type }) => [name, celValue(type, [])]))
 }
 
 function wantedBy(mapping: readonly MappingRow[], { jit, groups, mapping: rows }: ConnectionSpec): CompiledSource['wanted'] {
@@ -328,7 +345,9 @@ export function localSource(schema: Schema): SourcePolicy {
     matching: [],
     linking: { groups: undefined, domains: undefined, trusted: undefined, renamed: 'ask' },
     mapping,
-    reads: { names: [], all: false },
+    reads: { names: [], all: false, user: false },
+    asSource: { name: 'local', kind: 'local' },
+    nobody: {},
     redact: new Set(),
   }
 }

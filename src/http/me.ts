@@ -36,6 +36,7 @@ function describe(policy: Policy, session: SessionInForce, baseUrl: URL) {
       from,
       since,
     })),
+    entitlements: user.grants.map(({ name }) => name),
     session: { connection: sourceName(session.connection), expiresAt: session.expiresAt },
     apps: policy.apps.map((app) => ({
       name: app.name,

@@ -1,7 +1,16 @@
 // Encrypts what is kept of a source's word: AES-256-GCM, each piece with a nonce of its own and bound to its place, so that
 // it opens nowhere else. The key is configured and can be changed: what an older one has sealed still opens while that is given.
 
-import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, randomBytes } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto'
 
 export interface DataKeys {
   /** Text of at least 32 characters; what is used is derived from it. */
@@ -31,7 +40,7 @@ const TEXT_AT = TAG_AT + TAG_BYTES
 
 interface Key {
   readonly id: Buffer
-  readonly cipher: Buffer
+  readonly cipher: KeyObject
   readonly digest: Buffer
 }
 
@@ -68,7 +77,7 @@ function derive(secret: string): Key {
   const piece = (use: string) => Buffer.from(hkdfSync('sha256', secret, 'gatehouse data key', use, 32))
   return {
     id: createHash('sha256').update(piece('id')).digest().subarray(0, ID_BYTES),
-    cipher: piece('aes-256-gcm'),
+    cipher: createSecretKey(piece('aes-256-gcm')),
     digest: piece('hmac-sha256'),
   }
 }

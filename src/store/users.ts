@@ -7,7 +7,6 @@ import type { AuditEvent, EventKind } from '../domain/events.ts'
 import type { SourceId, UserId } from '../domain/ids.ts'
 import { type Key, type KeyKind, keysOf } from '../domain/keys.ts'
 import type { Transition } from '../domain/lifecycle.ts'
-import { HIDDEN } from '../domain/mapping.ts'
 import type { AttributeChange } from '../domain/mastery.ts'
 import type { Holder } from '../domain/matching.ts'
 import {
@@ -22,6 +21,7 @@ import {
   type User,
 } from '../domain/model.ts'
 import { foldKey } from '../domain/schema.ts'
+import { hide } from '../domain/sensitive.ts'
 import type { CommitContext, KeyClash, Relink, StateChange, Tx, UserCommit, Users } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
 import { fromJson } from './db.ts'
@@ -326,8 +326,7 @@ function eventsOf(change: UserCommit, { actor, now, signIn, run }: CommitContext
 }
 
 function shown({ attribute, before, after, sensitive }: AttributeChange) {
-  const hide = (values: readonly string[]) => (sensitive ? values.map(() => HIDDEN) : values)
-  return { attribute, before: hide(before), after: hide(after) }
+  return sensitive ? { attribute, before: hide(before), after: hide(after) } : { attribute, before, after }
 }
 
 function stateEvent(

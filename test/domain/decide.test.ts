@@ -362,9 +362,17 @@ describe('groups and entitlements', () => {
     hears(world, { uid: 'ada', groups: ['STAFF', 'other'] })
     assert.deepEqual(of(world), ['staff'])
     hears(world, { uid: 'ada', groups: ['finance'] })
-    assert.deepEqual(of(world), ['finance', 'staff'])
+    assert.deepEqual(of(world), ['staff', 'finance'])
     hears(world, { uid: 'ada', groups: [] })
-    assert.deepEqual(of(world), ['finance', 'staff'])
+    assert.deepEqual(of(world), ['staff', 'finance'])
+  })
+
+  it('takes no notice of the order in which they are sent', () => {
+    const world = new World(grouped({ ...claim, mode: 'sync' }))
+    hears(world, { uid: 'ada', groups: ['staff', 'finance'] })
+    const { outcome } = hears(world, { uid: 'ada', groups: ['finance', 'staff'] })
+    assert.ok(!isRefusal(outcome))
+    assert.deepEqual([outcome.kind, of(world)], ['unchanged', ['staff', 'finance']])
   })
 
   it('synchronises listed groups, and holds what a missing claim says nothing of', () => {

@@ -85,7 +85,7 @@ describe('an administrator at the command line', () => {
       explained.outcome.attributes.map((one: { attribute: string }) => one.attribute),
       ['department', 'groups'],
     )
-    assert.deepEqual(explained.headers[0].headers, { 'X-Remote-User': 'ada', 'X-Remote-Name': 'ada', 'X-Remote-Groups': 'finance;staff' })
+    assert.deepEqual(explained.headers[0].headers, { 'X-Remote-User': 'ada', 'X-Remote-Name': 'ada', 'X-Remote-Groups': 'staff;finance' })
 
     const walker = new Walker()
     assert.equal((await house.signIn(walker, words)).status, 200)

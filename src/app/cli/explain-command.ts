@@ -6,6 +6,7 @@ import { readReference } from '../../domain/ids.ts'
 import type { SourceRecord } from '../../domain/model.ts'
 import type { Connection, Policy } from '../../domain/policy.ts'
 import { isRefusal, kindOf } from '../../domain/refusals.ts'
+import { HIDDEN, hide } from '../../domain/sensitive.ts'
 import { type Step, stepCatalogue } from '../../domain/steps.ts'
 import { type Explained, explainSignIn } from '../../flows/explain-sign-in.ts'
 import { pastedXml, readUnverified } from '../../http/saml/read-unverified.ts'
@@ -155,7 +156,7 @@ function trace({ said }: Subject, { explanation }: Explained, policy: Policy, re
       )
     })
     const sensitive = !reveal && rows.some(({ to }) => policy.schema.get(to)?.sensitive)
-    return { attribute, raw: sensitive ? values.map(() => '(hidden)') : values, rows }
+    return { attribute, raw: sensitive ? hide(values) : values, rows }
   })
 }
 
@@ -186,7 +187,7 @@ function asJson(subject: Subject, explained: Explained, policy: Policy, reveal: 
     attributes: trace(subject, explained, policy, reveal),
     mapping: explanation.mapping,
     mastery: explanation.verdicts.map((one) =>
-      policy.schema.get(one.attribute)?.sensitive && !reveal ? { ...one, values: ['(hidden)'] } : one,
+      policy.schema.get(one.attribute)?.sensitive && !reveal ? { ...one, values: hide(one.values) } : one,
     ),
     groups: explanation.groups,
     entitled: explanation.entitled && {
@@ -251,7 +252,7 @@ function tell(subject: Subject, explained: Explained, policy: Policy, reveal: bo
         const hidden = policy.schema.get(one.attribute)?.sensitive && !reveal
         const verdict =
           one.verdict === 'blocked' ? 'blocked' : changes.some(({ attribute }) => attribute === one.attribute) ? 'written' : 'kept'
-        return [`  ${one.attribute}`, one.source, hidden ? '(hidden)' : plain(one.values.join('; ')), verdict, plain(one.why)]
+        return [`  ${one.attribute}`, one.source, hidden ? HIDDEN : plain(one.values.join('; ')), verdict, plain(one.why)]
       }),
     )
   }

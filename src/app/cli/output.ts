@@ -1,5 +1,7 @@
 // How commands speak: tables and sentences for people, one JSON value for programs (--json), faults on standard error.
 
+import { HIDDEN } from '../../domain/sensitive.ts'
+
 /** What a command ends with. */
 export const EXIT = {
   done: 0,
@@ -90,6 +92,6 @@ export function changeInWords({
   after: readonly string[]
   sensitive?: true
 }): string {
-  const say = (values: readonly string[]) => (values.length ? (sensitive ? '(hidden)' : plain(values.join('; '))) : '(nothing)')
+  const say = (values: readonly string[]) => (values.length ? (sensitive ? HIDDEN : plain(values.join('; '))) : '(nothing)')
   return `${say(before)} -> ${say(after)}`
 }

@@ -53,7 +53,9 @@ async function apply(options: { file: string; prune: boolean; dryRun: boolean; j
     const { unknownSources } = result
     if (unknownSources.length) print(`Named in mastery and not known yet: ${unknownSources.join(', ')}`)
     const due = options.dryRun ? 0 : await countStale(db)
-    if (due && result.applied.some(({ outcome }) => outcome !== 'unchanged'))
+    // Apps and the service say nothing about people.
+    const touchesPeople = result.applied.some(({ kind, outcome }) => outcome !== 'unchanged' && kind !== 'app' && kind !== 'service')
+    if (due && touchesPeople)
       print(
         `${due === 1 ? 'One person is' : `${due} people are`} as the policy before had them; «gatehouse reapply» derives everybody again.`,
       )

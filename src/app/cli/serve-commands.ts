@@ -6,10 +6,12 @@ import type { Command } from 'commander'
 import type { IdentityProvider } from '../../domain/identity-provider.ts'
 import type { Policy } from '../../domain/policy.ts'
 import type { MetadataState } from '../../flows/ports.ts'
+import { listCases } from '../../store/cases.ts'
 import { type Db, openDatabase } from '../../store/db.ts'
 import { metadataStateOf } from '../../store/metadata-states.ts'
 import { migrateDown, migrateUp, pendingMigrations } from '../../store/migrations.ts'
 import { policyReader } from '../../store/policies.ts'
+import { countStale, everybody } from '../../store/runs.ts'
 import { assemble } from '../assemble.ts'
 import { type Config, ConfigFaults, readConfig } from '../config.ts'
 import { dataKeys, secretKey, serviceProviderKeys } from '../keys.ts'
@@ -119,11 +121,15 @@ async function schemaState(db: Db): Promise<string> {
   return `${db.dialect} answers and is at the newest schema`
 }
 
-async function examinePolicy(db: Db, { connections, drafts, apps }: Policy): Promise<readonly Finding[]> {
+async function examinePolicy(db: Db, { connections, drafts, apps, faults, unknownSources, revision }: Policy): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   if (!connections.size)
     findings.push({ check: 'connections', ok: false, says: 'there is none, so nobody can sign in; «gatehouse apply -f FILE» makes one' })
+  for (const { kind, name, message } of faults) findings.push({ check: `${kind} ${name}`, ok: false, says: `out of force: ${message}` })
+  if (unknownSources.length)
+    findings.push({ check: 'mastery', ok: true, says: `names sources that are not there (yet): ${unknownSources.join(', ')}` })
   for (const { name } of drafts.values()) {
+    if (faults.some((one) => one.kind === 'connection' && one.name === name)) continue
     findings.push({ check: `connection ${name}`, ok: true, says: 'a draft; nobody can sign in until it has metadata' })
   }
   for (const { id, name, idp, metadata } of connections.values()) {
@@ -135,10 +141,22 @@ async function examinePolicy(db: Db, { connections, drafts, apps }: Policy): Pro
     if (metadata && 'url' in metadata)
       findings.push(await attempt(`metadata of ${name}`, async () => metadataState(idp, await metadataStateOf(db, id))))
   }
+  findings.push(await attempt('people', () => peopleState(db, revision)))
   if (!apps.length) findings.push({ check: 'apps', ok: false, says: 'there is none to protect; «gatehouse apply -f FILE» makes one' })
   for (const { name, host, upstream } of apps)
     findings.push(await attempt(`app ${name}`, async () => `${host} -> ${await reach(upstream)}`))
   return findings
+}
+
+async function peopleState(db: Db, revision: number): Promise<string> {
+  const stale = revision ? await countStale(db) : 0
+  const waiting = (await listCases(db, { all: false, limit: 1_000 })).length
+  // One that opens shows that the key is right.
+  for await (const [first] of everybody(db, { size: 1 })) {
+    if (first) break
+  }
+  const due = stale ? `; ${stale} derived under an older policy («gatehouse reapply»)` : ''
+  return `what is kept of them opens; ${waiting ? `${waiting} wait for a decision («gatehouse match list»)` : 'nobody waits for a decision'}${due}`
 }
 
 function metadataState(idp: IdentityProvider, state: MetadataState | undefined): string {

@@ -2,9 +2,9 @@
 
 import { type Command, InvalidArgumentError } from 'commander'
 import { type LifecycleState, lifecycleStates } from '../../domain/lifecycle.ts'
-import { HIDDEN } from '../../domain/mapping.ts'
 import { noAttribute } from '../../domain/policy.ts'
 import { isRefusal } from '../../domain/refusals.ts'
+import { hideSensitive } from '../../domain/sensitive.ts'
 import { changeState } from '../../flows/change-state.ts'
 import { editUser } from '../../flows/edit-user.ts'
 import { findUser, listUsers, sourceNames } from '../../store/console-reads.ts'
@@ -105,15 +105,7 @@ async function show(who: string, options: { reveal: boolean; json: boolean }): P
     const user = await findUser(db, who)
     if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
     const { schema, revision } = await policyReader(db).inForce()
-    const hidden = (name: string) => !options.reveal && schema.get(name)?.sensitive === true
-    const shown = Object.fromEntries(
-      Object.entries(user.profile).map(([name, value]) => {
-        const lost = value.lost
-          ? { lost: value.lost.map((one) => (hidden(name) ? { ...one, values: one.values.map(() => HIDDEN) } : one)) }
-          : {}
-        return [name, hidden(name) ? { ...value, values: value.values.map(() => HIDDEN), ...lost } : value]
-      }),
-    )
+    const shown = options.reveal ? user.profile : hideSensitive(user.profile, schema)
     if (options.json) return printJson({ ...user, profile: shown })
     const names = await sourceNames(db)
     const nameOf = (id: string) => names.get(id) ?? id
@@ -123,12 +115,13 @@ async function show(who: string, options: { reveal: boolean; json: boolean }): P
       print('Derived under an older policy; the next sign-in, or «gatehouse reapply», brings it up to date.')
     print('')
     printTable(
-      ['ATTRIBUTE', 'VALUE', 'WHO SAID SO', 'SINCE'],
+      ['ATTRIBUTE', 'VALUE', 'WHO SAID SO', 'SINCE', 'WITH'],
       Object.entries(shown).map(([name, value]) => [
         name,
         plain(value.values.join('; ')),
         `${nameOf(value.source)} v${value.policyVersion}, ${plain(value.from)}`,
         time(value.since),
+        value.via ?? '',
       ]),
     )
     const lost = Object.entries(shown).flatMap(([name, value]) => (value.lost ?? []).map((one) => ({ name, ...one })))

@@ -156,7 +156,14 @@ async function verifyPosted(
   const as = (verified: VerifiedSignIn): Judged => ({ ...verified, policy, connection })
   if (isRefusal(form)) return as(refusedAtTheDoor(form))
   if (!('idp' in connection)) {
-    return as(refusedAtTheDoor(refuse('connection.draft', `connection ${connection.name} has no identity provider yet`)))
+    return as(
+      refusedAtTheDoor(
+        refuse(
+          'connection.draft',
+          `connection ${connection.name} has no identity provider yet, or a fault keeps it out of force («gatehouse doctor» tells)`,
+        ),
+      ),
+    )
   }
   const message = await readMessageField(deps, connection, form, now)
   if (isRefusal(message)) return as(refusedAtTheDoor(message, 'SAMLart' in form))
