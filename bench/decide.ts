@@ -16,9 +16,10 @@ import { policyOf, sourceId } from '../test/support/world.ts'
 import { median } from './support/measured.ts'
 import { LOOKUPS, peoplePolicy, personSays, ROWS } from './support/people.ts'
 
-const ROUNDS = 50
-const WARM_UP = 20
-const PER_ROUND = 500
+const ROUNDS = 200
+const WARM_UP = 100
+/** As many as a batch of an import: they were read just before. */
+const PER_ROUND = 100
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as (how: { type: 'minor' }) => void

@@ -10,12 +10,12 @@ export const LOOKUPS = {
   timezones: { DE: 'Europe/Berlin', FR: 'Europe/Paris', NL: 'Europe/Amsterdam', ES: 'Europe/Madrid', PL: 'Europe/Warsaw' },
 }
 
-/** Fourteen expressions, five plain paths and the groups. */
+/** Twelve expressions, seven plain paths and the groups. */
 export const ROWS = [
   { to: 'userName', from: 'nameID' },
   { to: 'email', from: 'lower(trim(first(attributes.mail)))' },
-  { to: 'givenName', from: 'trim(first(attributes.givenName))' },
-  { to: 'familyName', from: 'trim(first(attributes.sn))' },
+  { to: 'givenName', from: 'attributes.givenName' },
+  { to: 'familyName', from: 'attributes.sn' },
   {
     to: 'displayName',
     from: "has(attributes.displayName) ? trim(first(attributes.displayName)) : user.givenName + ' ' + user.familyName",
@@ -24,11 +24,11 @@ export const ROWS = [
   { to: 'title', from: 'attributes.title' },
   { to: 'department', from: 'attributes.department' },
   { to: 'division', from: "lookup('divisions', split(first(attributes.department), '-')[0], 'Other')" },
-  { to: 'organization', from: "join([lookup('countries', upper(first(attributes.c)), 'Elsewhere'), user.division], ' / ')" },
-  { to: 'costCenter', from: "capture(first(attributes.department), '-([0-9]{4})$')" },
+  { to: 'organization', from: "lookup('countries', upper(first(attributes.c)), 'Elsewhere')" },
+  { to: 'costCenter', from: "split(first(attributes.department), '-')[1]" },
   { to: 'employeeNumber', from: 'attributes.employeeNumber' },
   { to: 'userType', from: "first(attributes.employeeNumber).startsWith('9') ? 'contractor' : 'employee'" },
-  { to: 'phoneNumber', from: "replace(replace(first(attributes.telephoneNumber), ' ', ''), '-', '')" },
+  { to: 'phoneNumber', from: "replace(first(attributes.telephoneNumber), ' ', '')" },
   { to: 'manager', from: "lower(capture(first(attributes.manager), '^uid=([^,]+),'))" },
   { to: 'locality', from: 'attributes.l' },
   { to: 'country', from: 'upper(trim(first(attributes.c)))' },

@@ -8,6 +8,7 @@
 // Writing nothing, it is also what explains and simulates: the same code that a commit follows.
 
 import { nameIn } from './attribute-names.ts'
+import { bare } from './bare.ts'
 import { type Entitled, type Entitlements, entitle, fitting, licencesWanted, type SeatsTaken } from './entitlements.ts'
 import { type Memberships, memberships } from './groups.ts'
 import type { SourceId, UserId } from './ids.ts'
@@ -17,17 +18,15 @@ import { type Mapped, type MappingStep, map } from './mapping.ts'
 import {
   type AttributeChange,
   deriveProfile,
-  diffProfiles,
   type Heard,
   type Mastery,
   type MasteryNotes,
   type SourcePolicies,
-  sameProfile,
   type Verdict,
 } from './mastery.ts'
 import { type Candidate, type Holder, identify, linkedMatch, type Match, match, matchingKeys } from './matching.ts'
 import type { ExternalId, Profile, RecordOnFile, SourceRecord, User } from './model.ts'
-import { remember, sameRecord } from './records.ts'
+import { remember, sameRecord, withGroups } from './records.ts'
 import { isRefusal, type Refusal, refuse } from './refusals.ts'
 import type { Schema } from './schema.ts'
 import { LOCAL, type SourcePolicy } from './source-policy.ts'
@@ -164,7 +163,8 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   const onFile = records.find((record) => record.source === said.source && record.externalId.key === wasKey)
   const linking = known.linked ? undefined : { why: found.why, ...(renamedFrom ? { replaces: renamedFrom } : {}) }
   // A source that may not change anybody leaves its own word as it was, too: what follows from the records stays the same.
-  const heard = onFile && user && !source.jit.update && !linking ? { record: onFile } : hear(onFile, said, externalId, source)
+  const heard: Heard | Refusal =
+    onFile && user && !source.jit.update && !linking ? { record: onFile } : hear(onFile, said, externalId, source)
   if (isRefusal(heard)) return answer(heard)
   const { record } = heard
   if (heard.groups) noted.groups = heard.groups
@@ -180,7 +180,12 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
     policy,
     required: source.jit.required,
     source,
-    heard: { ...heard, ...(mapped && !onFile ? { mapped } : {}) },
+    heard: {
+      record,
+      groups: heard.groups,
+      ...(mapped && !onFile ? { mapped } : {}),
+      prior: user?.revision === policy.revision ? onFile : undefined,
+    },
     now: said.observedAt,
     notes,
     noted,
@@ -193,7 +198,7 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
 export function withoutRedacted(said: SourceRecord, { redact }: SourcePolicy): SourceRecord {
   if (!redact.size) return said
   const gone = new Set([...redact].flatMap((name) => nameIn(said, name) ?? []))
-  const attributes: Record<string, readonly string[]> = Object.create(null)
+  const attributes = bare<readonly string[]>()
   for (const name in said.attributes) {
     if (!gone.has(name)) attributes[name] = said.attributes[name] as readonly string[]
   }
@@ -201,17 +206,12 @@ export function withoutRedacted(said: SourceRecord, { redact }: SourcePolicy): S
 }
 
 /** What the source has now said, with the groups that it has given so far. */
-function hear(
-  onFile: RecordOnFile | undefined,
-  said: SourceRecord,
-  externalId: ExternalId,
-  source: SourcePolicy,
-): { readonly record: RecordOnFile; readonly groups?: Memberships } | Refusal {
+function hear(onFile: RecordOnFile | undefined, said: SourceRecord, externalId: ExternalId, source: SourcePolicy): Heard | Refusal {
   const record = remember(onFile, said, externalId)
   if (!source.groups || source.groups.mode === 'none') return { record }
   const groups = memberships(record, source.groups)
   if (isRefusal(groups)) return { ...groups, detail: `${source.name} (version ${source.version}): ${groups.detail}` }
-  return { record: Object.assign(record, { groups: groups.names }), groups }
+  return { record: withGroups(record, groups.names), groups }
 }
 
 interface Found {
@@ -276,7 +276,7 @@ export function* decideEdit(
 ): Deciding<Change | Refusal> {
   const user = known.linked
   const onFile = known.records.find((record) => record.source === LOCAL)
-  const attributes: Record<string, readonly string[]> = Object.create(null)
+  const attributes = bare<readonly string[]>()
   for (const [name, { values, state }] of Object.entries(onFile?.attributes ?? {})) if (state === 'present') attributes[name] = values
   for (const [name, values] of Object.entries(edits)) {
     if (values === null) delete attributes[name]
@@ -348,7 +348,6 @@ interface Settling {
   readonly noted?: Noted
 }
 
-const NOBODY: Profile = {}
 const NOTHING_GAINED = { gained: [], lost: [], waiting: [], seats: {} } as const
 
 /** From records to a user: mastery, uniqueness, entitlements. The same whoever asked. */
@@ -369,13 +368,13 @@ function* settle(settling: Settling): Deciding<Change | Refusal> {
     }
   }
 
-  const derived = deriveProfile(records, policy.sources, policy.mastery, { notes, heard: settling.heard })
+  const { schema } = policy
+  const derived = deriveProfile(records, policy.sources, policy.mastery, { before: user?.profile, schema, notes, heard: settling.heard })
   if (isRefusal(derived)) return derived
-  const { profile } = derived
+  const { profile, changes: attributes } = derived
   const missing = missingFrom(profile, settling, derived.mapped)
   if (missing) return missing
 
-  const attributes = diffProfiles(user?.profile ?? NOBODY, profile, policy.schema)
   const keys = attributes.some(({ attribute }) => policy.keyed.has(attribute)) ? keysOf(profile, policy.keys) : undefined
   const clash = keys && (yield* uniqueClash(keys, settling))
   if (clash) return clash
@@ -390,7 +389,7 @@ function* settle(settling: Settling): Deciding<Change | Refusal> {
 
   const id = user?.id ?? settling.fresh
   const grantsMoved = entitled.gained.length + entitled.lost.length > 0 || !user || user.waiting.join() !== entitled.waiting.join()
-  const profileMoved = !user || attributes.length > 0 || !sameProfile(user.profile, profile)
+  const profileMoved = user?.profile !== profile
   const after: User = { id, state, profile, grants: entitled.grants, waiting: entitled.waiting, revision: policy.revision }
   const moved = attributes.length + entitled.gained.length + entitled.lost.length > 0 || Boolean(transition)
   return {

@@ -5,6 +5,7 @@ import { nameOnFile } from './attribute-names.ts'
 import { type Expression, ExpressionFailure } from './expressions.ts'
 import type { SourcePath } from './mapping.ts'
 import type { RecordOnFile } from './model.ts'
+import { sameValues } from './records.ts'
 import { isRefusal, type Refusal, refuse } from './refusals.ts'
 import { foldKey, MOST_VALUES } from './schema.ts'
 
@@ -49,6 +50,7 @@ export function memberships(record: RecordOnFile, groups: GroupsPolicy | undefin
   if (isRefusal(asserted)) return asserted
   if (asserted === undefined) return { names: held, held: `${groups.from} is absent`, passedOver: [] }
   const { allow } = groups
+  if (!allow && sameValues(asserted, held)) return { names: held, passedOver: [] }
   const passed: string[] = []
   const passedOver: string[] = []
   for (const value of asserted) {

@@ -4,7 +4,8 @@
 
 import { nameOnFile } from './attribute-names.ts'
 import { celValue, type Expression, ExpressionFailure, LARGEST_COST, LONGEST_TEXT } from './expressions.ts'
-import type { AttributeOnFile, RecordOnFile, Said } from './model.ts'
+import type { AttributeOnFile, Profile, RecordOnFile, Said } from './model.ts'
+import { sameValues } from './records.ts'
 import { type Refusal, refuse } from './refusals.ts'
 import { type AttributeDefinition, normaliseValues } from './schema.ts'
 import { hide } from './sensitive.ts'
@@ -32,6 +33,22 @@ export interface MappingRow {
   readonly empty: 'keep' | 'clear'
   /** What stands where nothing is found. */
   readonly otherwise?: readonly string[]
+  readonly reads: RowReads
+}
+
+/** All that a row's value can depend on. Undefined names: on any attribute. */
+export interface RowReads {
+  readonly names: readonly string[] | undefined
+  readonly nameID: boolean
+  readonly session: boolean
+  /** What other rows have made. */
+  readonly user: readonly string[]
+}
+
+/** What was on file before, and the profile that was derived from it alone under this very policy. */
+export interface Prior {
+  readonly record: RecordOnFile
+  readonly profile: Profile
 }
 
 /** What became of one row, for whoever asks why. */
@@ -52,9 +69,11 @@ export interface MappedValue {
   /** None: the source answers for this attribute and has nothing to say. */
   readonly values: readonly string[]
   readonly row: MappingRow
-  readonly since: Date
-  readonly via: Said['via'] | undefined
+  /** Since when, and with which sign-in; undefined: `originOf` tells, which takes a while and is seldom asked. */
+  readonly origin: Origin | undefined
 }
+
+export type Origin = Pick<Said, 'since' | 'via'>
 
 export interface Mapped {
   readonly values: ReadonlyMap<string, MappedValue>
@@ -75,15 +94,27 @@ export function parseSourcePath(text: string): SourcePath | undefined {
   return found[2] === undefined ? { root: 'attributes', name } : { root: 'attributes', name, index: Number(found[2]) }
 }
 
-/** @param steps collects what became of each row; left out where nobody asks */
-export function map(record: RecordOnFile, policy: SourcePolicy, steps?: MappingStep[]): Mapped {
+/**
+ * @param steps collects what became of each row; left out where nobody asks
+ * @param prior a row that reads nothing that has changed since has made the same of it
+ */
+export function map(record: RecordOnFile, policy: SourcePolicy, steps?: MappingStep[], prior?: Prior): Mapped {
   const values = new Map<string, MappedValue>()
   const views = new Views(record, policy)
+  /** Attributes that have turned out otherwise than before. */
+  const turned = prior && new Set<string>()
   for (const row of policy.mapping) {
     const { to } = row
     const before = values.get(to.name)
     if (before?.values.length) {
       if (steps) steps.push(stepOf(row, 'passed over', [], []))
+      continue
+    }
+    const was = prior?.profile[to.name]
+    if (prior && turned && (was === undefined || was.from === row.from) && readsNothingNew(row, record, prior.record, turned)) {
+      const same = was?.values ?? NOTHING
+      values.set(to.name, { values: same, row, origin: was })
+      views.put(to, same)
       continue
     }
     const found = read(views, record, row)
@@ -103,10 +134,24 @@ export function map(record: RecordOnFile, policy: SourcePolicy, steps?: MappingS
       steps.push(
         stepOf(row, fallsBack ? 'default' : found.outcome === 'mapped' && !normal.length ? 'empty' : found.outcome, found.values, stands),
       )
-    values.set(to.name, { values: stands, row, since: found.since, via: found.via })
+    values.set(to.name, { values: stands, row, origin: found.origin })
     views.put(to, stands)
+    if (turned && !sameValues(was?.values ?? NOTHING, stands)) turned.add(to.name)
   }
   return { values }
+}
+
+/** What is on file of an attribute that was said again is the same object (records.ts). */
+function readsNothingNew({ reads }: MappingRow, is: RecordOnFile, was: RecordOnFile, turned: ReadonlySet<string>): boolean {
+  if (reads.names === undefined || reads.session) return false
+  if (reads.nameID && (is.nameId?.value !== was.nameId?.value || is.nameId?.format !== was.nameId?.format)) return false
+  for (const asked of reads.names) {
+    const name = nameOnFile(is, asked)
+    if (name !== nameOnFile(was, asked)) return false
+    if (name !== undefined && is.attributes[name] !== was.attributes[name]) return false
+  }
+  for (const other of reads.user) if (turned.has(other)) return false
+  return true
 }
 
 function named({ code, detail }: Refusal, { name, version }: SourcePolicy): Refusal {
@@ -131,92 +176,89 @@ function hint(to: AttributeDefinition, { from, reader }: MappingRow, values: rea
 interface Found {
   readonly outcome: 'mapped' | 'kept' | 'empty' | 'absent'
   readonly values: readonly string[]
-  readonly since: Date
-  readonly via: Said['via'] | undefined
+  readonly origin: Origin | undefined
 }
 
 function read(views: Views, record: RecordOnFile, row: MappingRow): Found | { readonly refusal: Refusal } {
   const { reader } = row
   switch (reader.kind) {
     case 'constant':
-      return { outcome: 'mapped', values: reader.values, since: record.observedAt, via: undefined }
+      return { outcome: 'mapped', values: reader.values, origin: { since: record.observedAt } }
     case 'path':
       return readPath(record, reader.path, row)
     case 'expression':
-      return readExpression(views, record, reader.expression, row)
+      return readExpression(views, reader.expression, row)
   }
 }
 
 const NOTHING: readonly string[] = []
 
-function absentFrom({ observedAt }: RecordOnFile): Found {
-  return { outcome: 'absent', values: NOTHING, since: observedAt, via: undefined }
-}
+const ABSENT: Found = { outcome: 'absent', values: NOTHING, origin: undefined }
 
 function readPath(record: RecordOnFile, path: SourcePath, row: MappingRow): Found {
   if (path.root === 'nameID') {
-    const { nameId, via } = record
-    return nameId ? { outcome: 'mapped', values: [nameId.value], since: nameId.since, via } : absentFrom(record)
+    const { nameId } = record
+    return nameId ? { outcome: 'mapped', values: [nameId.value], origin: undefined } : ABSENT
   }
   const name = nameOnFile(record, path.name)
-  if (name === undefined) return absentFrom(record)
+  if (name === undefined) return ABSENT
   const found = inEffect(record.attributes[name] as AttributeOnFile, row)
   if (path.index === undefined || !found.values.length) return found
   const value = found.values[path.index]
-  return value === undefined ? absentFrom(record) : { outcome: found.outcome, values: [value], since: found.since, via: found.via }
+  return value === undefined ? ABSENT : { outcome: found.outcome, values: [value], origin: found.origin }
 }
 
 type Keeping = Pick<MappingRow, 'when' | 'absent' | 'empty'>
 
 /** The three cases, as the row wants them. */
-function inEffect({ state, values, since, via, first }: AttributeOnFile, { when, absent, empty }: Keeping): Found {
+function inEffect(attribute: AttributeOnFile, { when, absent, empty }: Keeping): Found {
+  const { state, values, first } = attribute
   if (when === 'create' && first !== undefined) {
-    if (first === null) return { outcome: 'absent', values: NOTHING, since, via: undefined }
-    return { outcome: first.values.length ? 'kept' : 'empty', values: first.values, since: first.since, via: first.via }
+    if (first === null) return ABSENT
+    return { outcome: first.values.length ? 'kept' : 'empty', values: first.values, origin: first }
   }
-  if (state === 'present') return { outcome: 'mapped', values, since, via }
+  if (state === 'present') return { outcome: 'mapped', values, origin: attribute }
   const keeps = when === 'create' || (state === 'empty' ? empty : absent) === 'keep'
-  return keeps && values.length ? { outcome: 'kept', values, since, via } : { outcome: state, values: NOTHING, since, via: undefined }
+  return keeps && values.length ? { outcome: 'kept', values, origin: attribute } : state === 'empty' ? EMPTY : ABSENT
 }
 
-function readExpression(
-  views: Views,
-  record: RecordOnFile,
-  expression: Expression,
-  row: MappingRow,
-): Found | { readonly refusal: Refusal } {
+const EMPTY: Found = { outcome: 'empty', values: NOTHING, origin: undefined }
+
+function readExpression(views: Views, expression: Expression, row: MappingRow): Found | { readonly refusal: Refusal } {
   const view = views.of(row)
   const no = (why: string) => ({ refusal: refuse('mapping.failed', `${row.to.name} <- ${row.from}: ${why}`) })
   if (view.tooLong !== undefined) return no(`${view.tooLong} holds a value of more than ${LONGEST_TEXT} characters`)
   if (view.longest > USUAL && expression.cost(view.longest) > LARGEST_COST)
     return no(`a list of ${view.longest} values would cost more than ${LARGEST_COST} steps`)
   try {
-    const values = textsOf(expression.run(view.inputs))
-    return youngest(view, record, expression, values)
+    return { outcome: 'mapped', values: textsOf(expression.run(view.inputs)), origin: undefined }
   } catch (error) {
     if (!(error instanceof ExpressionFailure)) throw error
-    if (error.absent) return absentFrom(record)
+    if (error.absent) return ABSENT
     // What went wrong may repeat the value that it went wrong on.
     const why = row.to.sensitive ? 'it fails (why is not shown, because the attribute is sensitive)' : error.message
     return no(`${why} (at character ${error.at + 1})`)
   }
 }
 
-/** Since when the newest thing that an expression reads has been said, and with which sign-in. */
-function youngest({ words }: View, record: RecordOnFile, { reads }: Expression, values: readonly string[]): Found {
-  let newest: Found | undefined
-  const { attributes, nameID } = reads
-  if (attributes?.all) {
-    for (const word of words.values()) if (!newest || word.since > newest.since) newest = word
-  } else if (attributes) {
-    for (const name of attributes.names) {
-      const word = words.get(name)
-      if (word && (!newest || word.since > newest.since)) newest = word
-    }
+/** Since when the newest thing that a row reads has been said, and with which sign-in. */
+export function originOf({ row, origin }: MappedValue, record: RecordOnFile): Origin {
+  if (origin) return origin
+  const { reader } = row
+  let newest: Origin | undefined
+  const take = (one: Origin | undefined) => {
+    if (one && (!newest || one.since > newest.since)) newest = one
   }
-  if (nameID && record.nameId && (!newest || record.nameId.since > newest.since))
-    return { outcome: 'mapped', values, since: record.nameId.since, via: record.via }
-  return { outcome: 'mapped', values, since: newest?.since ?? record.observedAt, via: newest?.via }
+  const { nameId, observedAt, via } = record
+  const ofName = nameId && { since: nameId.since, ...(via ? { via } : {}) }
+  if (reader.kind === 'path' && reader.path.root === 'nameID') take(ofName)
+  if (reader.kind === 'expression') {
+    const { attributes, nameID } = reader.expression.reads
+    const names = attributes?.all ? Object.keys(record.attributes) : (attributes?.names ?? []).map((name) => nameOnFile(record, name))
+    for (const name of names) if (name !== undefined) take(inEffect(record.attributes[name] as AttributeOnFile, row).origin)
+    if (nameID) take(ofName)
+  }
+  return newest ?? { since: observedAt }
 }
 
 /** Below this, what was judged when it was saved holds. */
@@ -236,8 +278,6 @@ function textOf(value: unknown): string {
 
 interface View {
   readonly inputs: Readonly<Record<string, unknown>>
-  /** Each attribute that is read, under the name by which it is. */
-  readonly words: ReadonlyMap<string, Found>
   readonly longest: number
   /** An attribute with a value that no expression is to work on. */
   readonly tooLong: string | undefined
@@ -270,7 +310,6 @@ class Views {
     const { record, policy } = this
     // Maps, because an identity provider may call an attribute `constructor`.
     const attributes = new Map<string, readonly string[]>()
-    const words = new Map<string, Found>()
     let longest = 0
     let tooLong: string | undefined
     const take = (asked: string, name: string | undefined) => {
@@ -279,7 +318,6 @@ class Views {
       if (word.outcome === 'absent') return
       const { values } = word
       attributes.set(asked, values)
-      words.set(asked, word)
       if (values.length > longest) longest = values.length
       for (const value of values) if (value.length > LONGEST_TEXT) tooLong = name
     }
@@ -287,7 +325,6 @@ class Views {
     for (const asked of policy.reads.names) take(asked, nameOnFile(record, asked))
     const { nameId, session = NO_SESSION } = record
     const view: View = {
-      words,
       longest,
       tooLong,
       inputs: {

@@ -4,7 +4,7 @@
 
 import { eachOnce, type Memberships, memberships } from './groups.ts'
 import type { SourceId } from './ids.ts'
-import { type Mapped, type MappedValue, type MappingStep, map } from './mapping.ts'
+import { type Mapped, type MappedValue, type MappingStep, map, originOf } from './mapping.ts'
 import type { LostValue, Profile, ProfileValue, RecordOnFile } from './model.ts'
 import { sameValues } from './records.ts'
 import { isRefusal, type Refusal } from './refusals.ts'
@@ -41,7 +41,10 @@ export interface Verdict {
 }
 
 export interface Derived {
+  /** Where nothing has changed, the very one that there was. */
   readonly profile: Profile
+  /** Attributes whose values differ, by name. */
+  readonly changes: readonly AttributeChange[]
   /** The attributes that some source answers for, whoever's word stands. */
   readonly mapped: ReadonlyMap<SourceId, Mapped>
 }
@@ -59,11 +62,23 @@ export interface MasteryNotes {
   readonly steps: Map<SourceId, MappingStep[]>
 }
 
+export interface Deriving {
+  /** The profile as it was. */
+  readonly before?: Profile | undefined
+  readonly schema: Schema
+  readonly notes?: MasteryNotes | undefined
+  readonly heard?: Heard | undefined
+}
+
+const NOBODY: Profile = {}
+
 /** What has been found out already about one of the records. */
 export interface Heard {
   readonly record: RecordOnFile
-  readonly groups?: Memberships
+  readonly groups?: Memberships | undefined
   readonly mapped?: Mapped
+  /** What was on file of it before, where the profile was derived under this very policy. */
+  readonly prior?: RecordOnFile | undefined
 }
 
 /** The word of a source that is no longer in force counts for nothing. One value that cannot be used refuses the whole. */
@@ -71,38 +86,151 @@ export function deriveProfile(
   records: readonly RecordOnFile[],
   sources: SourcePolicies,
   mastery: Mastery,
-  { notes, heard }: { notes?: MasteryNotes | undefined; heard?: Heard | undefined } = {},
+  { before = NOBODY, schema, notes, heard }: Deriving,
 ): Derived | Refusal {
   const words: Word[] = []
   const mapped = new Map<SourceId, Mapped>()
+  // With another source, or a list of its own, a value in the profile need not be what this record's row has made.
+  const alone = records.length === 1 && !mastery.attributes.size && !notes
+  const prior = alone && heard?.prior ? { record: heard.prior, profile: before } : undefined
   for (const source of mastery.rank) {
     const policy = sources.get(source)
     if (!policy) continue
     // A person may be known to one source under two names.
     for (const record of ofSource(records, source)) {
       const steps: MappingStep[] | undefined = notes && []
-      const made = (!notes && heard?.record === record && heard.mapped) || map(record, policy, steps)
+      const made = (!notes && heard?.record === record && heard.mapped) || map(record, policy, steps, prior)
       if (steps) notes?.steps.set(source, [...(notes.steps.get(source) ?? []), ...steps])
       if (made.refusal) return made.refusal
       mapped.set(source, made)
       words.push({ record, policy, mapped: made })
     }
   }
-  const profile: Record<string, ProfileValue> = {}
+  const turned = new Turned(before, schema)
   const [first] = words
-  if (words.length === 1 && first && !mastery.attributes.size && !notes) {
+  if (alone && first) {
     // Nobody to compare with: the common case of a sign-in.
-    for (const [attribute, value] of first.mapped.values) if (value.values.length) profile[attribute] = profileValue(first.policy, value)
+    for (const [attribute, value] of first.mapped.values) if (value.values.length) turned.stands(attribute, first, value)
   } else {
     for (const attribute of new Set(words.flatMap((word) => [...word.mapped.values.keys()]))) {
-      const stands = settle(attribute, words, mastery, notes)
-      if (stands) profile[attribute] = stands
+      const { winner, lost } = settle(attribute, words, mastery, notes)
+      if (winner) turned.stands(attribute, winner, winner.value, lost)
     }
   }
   const groups = deriveGroups(words, heard)
   if (isRefusal(groups)) return groups
-  if (groups) profile[GROUPS] = groups
-  return { profile, mapped }
+  if (groups) turned.put(GROUPS, groups)
+  return { ...turned.result(), mapped }
+}
+
+/** The profile as it turns out, told from the one before: most of the time, most of it is the same. */
+class Turned {
+  private readonly before: Profile
+  private readonly schema: Schema
+  private readonly moved: Record<string, ProfileValue> = {}
+  private readonly changes: AttributeChange[] = []
+  private anyMoved = false
+  private kept = 0
+  private readonly seen: string[] = []
+
+  constructor(before: Profile, schema: Schema) {
+    this.before = before
+    this.schema = schema
+  }
+
+  stands(
+    attribute: string,
+    { policy: { id, version }, record }: Pick<Word, 'policy' | 'record'>,
+    mapped: MappedValue,
+    lost: readonly LostValue[] = NONE_LOST,
+  ): void {
+    const { values, row } = mapped
+    const was = this.before[attribute]
+    if (
+      was &&
+      was.source === id &&
+      was.policyVersion === version &&
+      was.from === row.from &&
+      sameValues(was.values, values) &&
+      sameLost(was.lost ?? NONE_LOST, lost)
+    ) {
+      this.keep(attribute)
+      return
+    }
+    const { since, via } = originOf(mapped, record)
+    const value: { -readonly [Field in keyof ProfileValue]: ProfileValue[Field] } = {
+      values,
+      source: id,
+      policyVersion: version,
+      from: row.from,
+      since,
+    }
+    if (via !== undefined) value.via = via
+    if (lost.length) value.lost = lost
+    this.move(attribute, value)
+  }
+
+  put(attribute: string, value: ProfileValue): void {
+    const was = this.before[attribute]
+    const same = was && was.source === value.source && was.policyVersion === value.policyVersion && was.from === value.from
+    if (same && sameValues(was.values, value.values) && JSON.stringify(was.by) === JSON.stringify(value.by)) this.keep(attribute)
+    else this.move(attribute, value)
+  }
+
+  private keep(attribute: string): void {
+    this.kept++
+    this.seen.push(attribute)
+  }
+
+  private move(attribute: string, value: ProfileValue): void {
+    this.anyMoved = true
+    this.moved[attribute] = value
+    this.seen.push(attribute)
+    const was = this.before[attribute]
+    if (was) this.kept++
+    if (!was || !sameValues(was.values, value.values)) this.change(attribute, was?.values ?? NOTHING, value.values)
+  }
+
+  private change(attribute: string, before: readonly string[], after: readonly string[]): void {
+    this.changes.push({ attribute, before, after, ...(this.schema.get(attribute)?.sensitive ? { sensitive: true as const } : {}) })
+  }
+
+  result(): Pick<Derived, 'profile' | 'changes'> {
+    let there = 0
+    for (const _ in this.before) there++
+    if (there === this.kept) {
+      if (!this.anyMoved) return { profile: this.before, changes: NONE_CHANGED }
+      return { profile: { ...this.before, ...this.moved }, changes: this.sorted() }
+    }
+    // Something that was there is not there any more.
+    const stays = new Set(this.seen)
+    const profile: Record<string, ProfileValue> = {}
+    for (const attribute in this.before) {
+      const value = this.before[attribute] as ProfileValue
+      if (stays.has(attribute)) profile[attribute] = value
+      else this.change(attribute, value.values, NOTHING)
+    }
+    return { profile: Object.assign(profile, this.moved), changes: this.sorted() }
+  }
+
+  private sorted(): readonly AttributeChange[] {
+    return this.changes.sort((a, b) => (a.attribute < b.attribute ? -1 : 1))
+  }
+}
+
+const NOTHING: readonly string[] = []
+const NONE_LOST: readonly LostValue[] = []
+const NONE_CHANGED: readonly AttributeChange[] = []
+
+function sameLost(a: readonly LostValue[], b: readonly LostValue[]): boolean {
+  if (a === b) return true
+  return (
+    a.length === b.length &&
+    a.every((one, i) => {
+      const other = b[i]
+      return other !== undefined && one.source === other.source && one.why === other.why && sameValues(one.values, other.values)
+    })
+  )
 }
 
 function ofSource(records: readonly RecordOnFile[], source: SourceId): readonly RecordOnFile[] {
@@ -112,30 +240,23 @@ function ofSource(records: readonly RecordOnFile[], source: SourceId): readonly 
   return found.length < 2 ? found : found.sort((a, b) => (a.externalId.key < b.externalId.key ? -1 : 1))
 }
 
-function profileValue({ id, version }: SourcePolicy, { values, row, since, via }: MappedValue, lost?: readonly LostValue[]): ProfileValue {
-  const value: { -readonly [Field in keyof ProfileValue]: ProfileValue[Field] } = {
-    values,
-    source: id,
-    policyVersion: version,
-    from: row.from,
-    since,
-  }
-  if (via !== undefined) value.via = via
-  if (lost?.length) value.lost = lost
-  return value
-}
-
 interface Claim {
+  readonly record: RecordOnFile
   readonly policy: SourcePolicy
   readonly value: MappedValue
 }
 
 /** Who wins one attribute, and what is said of those who lose. */
-function settle(attribute: string, words: readonly Word[], mastery: Mastery, notes: MasteryNotes | undefined): ProfileValue | undefined {
+function settle(
+  attribute: string,
+  words: readonly Word[],
+  mastery: Mastery,
+  notes: MasteryNotes | undefined,
+): { readonly winner: Claim | undefined; readonly lost: readonly LostValue[] } {
   const claims: Claim[] = []
-  for (const { policy, mapped } of words) {
+  for (const { record, policy, mapped } of words) {
     const value = mapped.values.get(attribute)
-    if (value) claims.push({ policy, value })
+    if (value) claims.push({ record, policy, value })
   }
   const own = mastery.attributes.get(attribute)
   const nextIfEmpty = own?.nextIfEmpty ?? mastery.nextIfEmpty
@@ -149,9 +270,8 @@ function settle(attribute: string, words: readonly Word[], mastery: Mastery, not
     if (value.values.length) lost.push({ source: policy.id, from: value.row.from, values: value.values, why: reason })
     if (value.values.length) notes?.verdicts.push(verdictOf(attribute, claim, 'blocked', reason))
   }
-  if (!winner) return undefined
-  notes?.verdicts.push(verdictOf(attribute, winner, 'stands', why))
-  return profileValue(winner.policy, winner.value, lost)
+  if (winner) notes?.verdicts.push(verdictOf(attribute, winner, 'stands', why))
+  return { winner, lost }
 }
 
 function verdictOf(attribute: string, { policy, value }: Claim, verdict: Verdict['verdict'], why: string): Verdict {
@@ -253,48 +373,4 @@ export interface AttributeChange {
   readonly after: readonly string[]
   /** Not for audit events, nor for whoever has not asked to see it. */
   readonly sensitive?: true
-}
-
-const NOTHING: readonly string[] = []
-
-/** Attributes whose values differ, by name. */
-export function diffProfiles(before: Profile, after: Profile, schema: Schema): readonly AttributeChange[] {
-  const changes: AttributeChange[] = []
-  const note = (attribute: string, was: readonly string[], is: readonly string[]) =>
-    changes.push({ attribute, before: was, after: is, ...(schema.get(attribute)?.sensitive ? { sensitive: true as const } : {}) })
-  for (const attribute in after) {
-    const is = after[attribute]?.values ?? NOTHING
-    const was = before[attribute]?.values ?? NOTHING
-    if (!sameValues(was, is)) note(attribute, was, is)
-  }
-  for (const attribute in before) {
-    if (!(attribute in after)) note(attribute, before[attribute]?.values ?? NOTHING, NOTHING)
-  }
-  return changes.length > 1 ? changes.sort((a, b) => (a.attribute < b.attribute ? -1 : 1)) : changes
-}
-
-/** Equal in values and in provenance. */
-export function sameProfile(a: Profile, b: Profile): boolean {
-  let count = 0
-  for (const name in a) {
-    count++
-    const x = a[name]
-    const y = b[name]
-    if (x === y) continue
-    if (!x || !y || !sameValues(x.values, y.values) || !sameOrigin(x, y)) return false
-  }
-  for (const _ in b) count--
-  return count === 0
-}
-
-function sameOrigin(x: ProfileValue, y: ProfileValue): boolean {
-  if (x.source !== y.source || x.policyVersion !== y.policyVersion || x.from !== y.from) return false
-  const [lost, others] = [x.lost ?? [], y.lost ?? []]
-  return (
-    lost.length === others.length &&
-    lost.every((one, i) => {
-      const other = others[i]
-      return other !== undefined && one.source === other.source && one.why === other.why && sameValues(one.values, other.values)
-    })
-  )
 }

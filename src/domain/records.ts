@@ -1,10 +1,11 @@
 // Keeps the latest word of a source, attribute by attribute, so that a profile can be derived again later.
 // What a source leaves out, or says is empty, stays on file with a mark: nothing is erased here.
 
+import { bare } from './bare.ts'
 import type { AttributeOnFile, ExternalId, RecordOnFile, Said, SourceRecord } from './model.ts'
 
 export function remember(onFile: RecordOnFile | undefined, said: SourceRecord, externalId: ExternalId): RecordOnFile {
-  const attributes: Record<string, AttributeOnFile> = Object.create(null)
+  const attributes = bare<AttributeOnFile>()
   if (onFile) {
     for (const name in onFile.attributes) {
       const old = onFile.attributes[name] as AttributeOnFile
@@ -54,6 +55,11 @@ function next(old: AttributeOnFile | undefined, values: readonly string[], said:
   if (old) fresh.first = old.first === undefined ? word(old.values, old.since, old.via) : old.first
   else if (known) fresh.first = null
   return fresh
+}
+
+/** The memberships that this word comes to. */
+export function withGroups(record: RecordOnFile, groups: readonly string[]): RecordOnFile {
+  return { ...record, groups }
 }
 
 /** Says the same, attribute by attribute; when it was said last plays no part, nor how the person signed in. */

@@ -73,7 +73,8 @@ export function extendSchema(added: readonly AttributeDefinition[]): Schema {
 
 /** The form two values are compared in: NFKC, trimmed, lower case without regard to locale. */
 export function foldKey(value: string): string {
-  return value.normalize('NFKC').trim().toLowerCase()
+  // What is plain already stays as it is under NFKC.
+  return isPlain(value) ? value.toLowerCase() : value.normalize('NFKC').trim().toLowerCase()
 }
 
 /** Values longer than this (in UTF-16 code units) are refused: nothing about a person needs them. */
@@ -115,9 +116,19 @@ export function normaliseValues(
   return kept
 }
 
+/** Printable ASCII without white space around it; whatever else there is takes the long way. */
 function isPlain(value: string): boolean {
-  return value.length > 0 && value.length <= LONGEST_VALUE && !/^\s|\s$|\p{Cc}/u.test(value)
+  const { length } = value
+  if (length === 0 || length > LONGEST_VALUE || value.charCodeAt(0) === SPACE || value.charCodeAt(length - 1) === SPACE) return false
+  for (let i = 0; i < length; i++) {
+    const code = value.charCodeAt(i)
+    if (code < SPACE || code > TILDE) return false
+  }
+  return true
 }
+
+const SPACE = 0x20
+const TILDE = 0x7e
 
 function normalise(definition: AttributeDefinition, value: string): string | { readonly fault: string } {
   const longest = definition.unique ? LONGEST_KEY : LONGEST_VALUE

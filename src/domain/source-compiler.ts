@@ -13,7 +13,7 @@ import {
 } from './expressions.ts'
 import type { GroupsPolicy } from './groups.ts'
 import type { SourceId } from './ids.ts'
-import { type MappingRow, parseSourcePath, type Reader, type SourcePath } from './mapping.ts'
+import { type MappingRow, parseSourcePath, type Reader, type RowReads, type SourcePath } from './mapping.ts'
 import { type AttributeDefinition, foldKey, GROUPS, normaliseValues, type Schema } from './schema.ts'
 import { LOCAL, type SourcePolicy } from './source-policy.ts'
 
@@ -146,7 +146,15 @@ function compileRow(
     absent: row.absent,
     empty: row.empty,
     ...(otherwise ? { otherwise } : {}),
+    reads: rowReads(reader),
   }
+}
+
+function rowReads(reader: Reader): RowReads {
+  if (reader.kind === 'path' && reader.path.root === 'nameID') return { names: [], nameID: true, session: false, user: [] }
+  const { attributes, nameID, session, user } = reader.kind === 'expression' ? reader.expression.reads : {}
+  const names = attributes?.all ? undefined : attributesOf(reader)
+  return { names, nameID: nameID !== undefined, session: session !== undefined, user: user?.names ?? [] }
 }
 
 function compileReader(
@@ -332,6 +340,7 @@ export function localSource(schema: Schema): SourcePolicy {
       when: 'always',
       absent: 'clear',
       empty: 'clear',
+      reads: { names: [to.name], nameID: false, session: false, user: [] },
     }),
   )
   return {

@@ -1,6 +1,7 @@
 // Keeps users, their keys, links, source records, seats, and the audit events of their changes. `commit` is the only way a
 // user changes. Records are encrypted; profiles are not, because the gate reads them with every request.
 
+import { bare } from '../domain/bare.ts'
 import type { Change, Known, Question } from '../domain/decide.ts'
 import type { Entitled } from '../domain/entitlements.ts'
 import type { AuditEvent, EventKind } from '../domain/events.ts'
@@ -405,7 +406,7 @@ interface KeptRecord extends Omit<RecordOnFile, 'observedAt' | 'attributes'> {
 }
 
 function revived(kept: KeptRecord): RecordOnFile {
-  const attributes: Record<string, AttributeOnFile> = Object.create(null)
+  const attributes = bare<AttributeOnFile>()
   for (const name in kept.attributes) {
     const { present, ...value } = kept.attributes[name] as KeptRecord['attributes'][string]
     // An earlier release knew whether an attribute was there, and kept an empty one as such.

@@ -239,7 +239,7 @@ describe('mastery', () => {
       if (local) setByHand(world, local)
       const { linked, records } = world.person('usr_1' as UserId)
       for (const order of [records, [...records].reverse()]) {
-        const derived = deriveProfile(order, world.policy.sources, world.policy.mastery)
+        const derived = deriveProfile(order, world.policy.sources, world.policy.mastery, { schema: world.policy.schema })
         assert.ok(!isRefusal(derived))
         const value = derived.profile.phoneNumber
         const by = value && world.policy.sources.get(value.source)?.name
@@ -545,6 +545,29 @@ describe('properties', () => {
         if (!isRefusal(again)) world.keep(again)
         assert.equal(first(world).state, 'deprovisioned')
         assert.deepEqual(first(world).grants, [])
+      }),
+    )
+  })
+
+  it('what is worked out from what has changed is what is worked out from all of it', () => {
+    const all = (more: object) => [
+      row('nickName', 'first(attributes.phone) + user.email', more),
+      row('title', 'attributes.title', { ...more, order: 1 }),
+      row('title', 'attributes.phone', { ...more, order: 2, default: 'none' }),
+      row('division', "attributes.exists(name, name == 'phone') ? 'a' : 'b'", more),
+    ]
+    const cleared = fc.record({ absent: fc.constantFrom('keep', 'clear'), empty: fc.constantFrom('keep', 'clear'), when })
+    fc.assert(
+      fc.property(statement, fc.array(statement, { minLength: 1, maxLength: 3 }), cleared, (one, more, style) => {
+        const world = new World(corp({ mapping: all(style) }))
+        hears(world, one, { observedAt: THEN })
+        for (const next of more) hears(world, next)
+        const { linked, records } = world.person('usr_1' as UserId)
+        const whole = deriveProfile(records, world.policy.sources, world.policy.mastery, { schema: world.policy.schema })
+        assert.ok(!isRefusal(whole))
+        const values = (profile: typeof linked.profile) =>
+          Object.fromEntries(Object.entries(profile).map(([name, { values: all }]) => [name, all]))
+        assert.deepEqual(values(linked.profile), values(whole.profile))
       }),
     )
   })

@@ -5,6 +5,7 @@
 import { AbstractStrategy, type PassportSamlConfig, type Profile, SAML } from '@node-saml/passport-saml'
 import passport from 'passport'
 import type { VerifiedAssertion } from '../../domain/assertion.ts'
+import { bare } from '../../domain/bare.ts'
 import type { LogoutEndpoints } from '../../domain/identity-provider.ts'
 import type { Connection, DraftConnection, Policy } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
@@ -172,7 +173,7 @@ export function serviceProvider(parts: ServiceProviderParts): ServiceProvider {
       const claimed = claimsRequest === undefined ? {} : { claimsRequest }
       if (isRefusal(outcome)) return { outcome, steps, ...claimed }
       // What comes from another thread has lost its null prototypes, and names of attributes come from outside.
-      const content = { ...outcome, attributes: bare(outcome.attributes), aliases: bare(outcome.aliases) }
+      const content = { ...outcome, attributes: Object.assign(bare(), outcome.attributes), aliases: Object.assign(bare(), outcome.aliases) }
       return { outcome: content as VerifiedAssertion, steps }
     },
 
@@ -221,10 +222,6 @@ export function responseExpectations(
 
 /** At once, on this node. */
 const MOST_RESOLVING = 16
-
-function bare<Value>(record: Readonly<Record<string, Value>>): Readonly<Record<string, Value>> {
-  return Object.assign(Object.create(null), record)
-}
 
 function logoutAddress(endpoints: LogoutEndpoints | undefined, preferred: 'redirect' | 'post', kind: 'request' | 'response') {
   for (const binding of preferred === 'redirect' ? (['redirect', 'post'] as const) : (['post', 'redirect'] as const)) {
