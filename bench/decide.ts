@@ -10,8 +10,8 @@ import type { SignInId, UserId } from '../src/domain/ids.ts'
 import type { RecordOnFile, SourceRecord, User } from '../src/domain/model.ts'
 import type { Policy } from '../src/domain/policy.ts'
 import { isRefusal } from '../src/domain/refusals.ts'
-import { sealer } from '../src/store/sealing.ts'
-import { toRecord, toUser } from '../src/store/users.ts'
+import { readRecord, writeRecord } from '../src/store/record-format.ts'
+import { toUser } from '../src/store/users.ts'
 import { policyOf, sourceId } from '../test/support/world.ts'
 import { median } from './support/measured.ts'
 import { LOOKUPS, peoplePolicy, personSays, ROWS } from './support/people.ts'
@@ -30,7 +30,6 @@ const NOW = new Date('2026-02-02T08:00:00Z')
 const policy = policyOf(peoplePolicy(ROWS), 1)
 const later = policyOf(peoplePolicy(ROWS), 2)
 const expressions = compiled()
-const unused = sealer({ current: 'nothing is sealed by this one here' })
 
 interface Kind {
   readonly name: string
@@ -114,7 +113,7 @@ function reread(user: User): User {
 }
 
 function rereadRecord(record: RecordOnFile): RecordOnFile {
-  return toRecord({ record: JSON.stringify(record), sealed: null, source_id: record.source, external_key: record.externalId.key }, unused)
+  return readRecord(writeRecord(record))
 }
 
 /** All that the twenty rows read, with what they make of it for those that build on others. */

@@ -7,11 +7,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { portsOf } from '../src/app/assemble.ts'
 import { metadataReader } from '../src/app/metadata-reader.ts'
 import { mint } from '../src/app/mint.ts'
 import { outbound } from '../src/app/outbound.ts'
 import { writeYaml } from '../src/app/policy-file.ts'
+import { portsOf } from '../src/app/ports.ts'
 import { conclude, decide } from '../src/domain/decide.ts'
 import { parsePolicyFile } from '../src/domain/documents.ts'
 import { firstValue } from '../src/domain/model.ts'
@@ -22,6 +22,7 @@ import { NOTHING_INSECURE } from '../src/http/saml/names.ts'
 import { type Db, openDatabase } from '../src/store/db.ts'
 import { migrateUp } from '../src/store/migrations.ts'
 import { policyReader } from '../src/store/policies.ts'
+import { writeRecord } from '../src/store/record-format.ts'
 import { placeOf } from '../src/store/users.ts'
 import { keyPair, metadataXml } from '../test/support/idp.ts'
 import { peoplePolicy, personSays, ROWS } from './support/people.ts'
@@ -102,7 +103,7 @@ async function bringIn(db: Db): Promise<void> {
       })
       rows.user_keys.push(...keys.map(({ name, value, unique }) => ({ name, value, user_id: user.id, is_unique: unique })))
       rows.links.push({ ...place, external_id: record.externalId.value, user_id: user.id, linked_at: now })
-      const sealed = db.sealer.seal(JSON.stringify(record), placeOf(source.id, record.externalId.key))
+      const sealed = db.sealer.seal(writeRecord(record), placeOf(source.id, record.externalId.key))
       rows.source_records.push({ ...place, record: null, sealed, observed_at: now })
     }
     await db.writer.transaction(async (transaction) => {

@@ -46,6 +46,12 @@ export async function up(knex: Knex): Promise<void> {
     t.string('actor_name', 120)
   })
 
+  // Of ours alone, encrypted; what it makes outlasts the key that it is encrypted with.
+  await knex.schema.createTable('kept_secrets', (t) => {
+    t.string('name', 40).primary()
+    t.binary('sealed').notNullable()
+  })
+
   await knex.schema.createTable('licence_seats', (t) => {
     t.string('name', 100).primary()
     t.integer('taken').notNullable()
@@ -112,6 +118,7 @@ export async function down(knex: Knex): Promise<void> {
   await knex.schema.dropTable('runs')
   await knex.schema.dropTable('match_cases')
   await knex.schema.dropTable('licence_seats')
+  await knex.schema.dropTable('kept_secrets')
   await knex.schema.alterTable('policy_documents', (t) => {
     t.dropColumn('actor_name')
     t.dropColumn('actor_kind')

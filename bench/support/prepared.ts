@@ -1,10 +1,10 @@
 // A migrated SQLite database with the standard policy in force, for the server that is to be measured.
 
-import { portsOf } from '../../src/app/assemble.ts'
 import { readConfig } from '../../src/app/config.ts'
 import { dataKeys } from '../../src/app/keys.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { outbound } from '../../src/app/outbound.ts'
+import { portsOf } from '../../src/app/ports.ts'
 import { parsePolicyFile } from '../../src/domain/documents.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
 import { NOTHING_INSECURE } from '../../src/http/saml/names.ts'

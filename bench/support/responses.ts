@@ -1,6 +1,6 @@
 // Signed responses to open requests, each from another sign-in, as shots to be fired; and a session of somebody at the app.
 
-import { portsOf } from '../../src/app/assemble.ts'
+import { portsOf } from '../../src/app/ports.ts'
 import { startSignIn } from '../../src/flows/start-sign-in.ts'
 import type { Db } from '../../src/store/db.ts'
 import { policyReader } from '../../src/store/policies.ts'

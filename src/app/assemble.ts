@@ -17,51 +17,19 @@ import { cookieJar } from '../http/cookies.ts'
 import { csrf } from '../http/csrf.ts'
 import { type Gate, gate } from '../http/gate/gate.ts'
 import { type ServiceProviderKeys, serviceProvider } from '../http/saml/service-provider.ts'
-import { fingerprintOf } from '../http/saml/signature.ts'
 import { type Verifier, verificationPool } from '../http/saml/verification-pool.ts'
 import { visits } from '../http/session.ts'
-import { audit } from '../store/audit.ts'
-import { cases } from '../store/cases.ts'
 import { findSignIn, findUser, listSignIns, listUsers } from '../store/console-reads.ts'
 import type { Db } from '../store/db.ts'
 import { gateReads } from '../store/gate-reads.ts'
-import { kept } from '../store/kept.ts'
-import { leftovers } from '../store/leftovers.ts'
-import { metadataStates } from '../store/metadata-states.ts'
-import { documents, policyReader } from '../store/policies.ts'
-import { runs } from '../store/runs.ts'
-import { sessions } from '../store/sessions.ts'
-import { assertions, requests, sentLogouts, signIns } from '../store/sign-ins.ts'
-import { findToken, tokens } from '../store/tokens.ts'
-import { users } from '../store/users.ts'
+import { policyReader } from '../store/policies.ts'
+import { findToken } from '../store/tokens.ts'
 import type { Config } from './config.ts'
 import { metadataReader } from './metadata-reader.ts'
 import { mint } from './mint.ts'
 import { type Outbound, outbound } from './outbound.ts'
+import { portsOf } from './ports.ts'
 import { type Doors, routes } from './routes.ts'
-
-/** Everything that any flow asks of the world. */
-export function portsOf(db: Db) {
-  return {
-    inTransaction: db.inTransaction,
-    users,
-    cases,
-    runs,
-    kept,
-    audit,
-    requests,
-    assertions,
-    signIns,
-    sentLogouts,
-    sessions,
-    documents,
-    metadataStates,
-    tokens,
-    leftovers,
-    mint,
-    fingerprint: fingerprintOf,
-  }
-}
 
 export interface House {
   readonly doors: Doors

@@ -38,7 +38,7 @@ export async function developmentPair(name: string, commonName: string): Promise
 
 export function secretKey(config: Config): string {
   if (config.secretKey) return config.secretKey
-  const file = join(config.dataDir, 'secret.key')
+  const file = secretKeyFile(config)
   if (!existsSync(file)) {
     mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
     writeFileSync(file, randomBytes(32).toString('base64'), { mode: 0o600 })
@@ -48,7 +48,14 @@ export function secretKey(config: Config): string {
 
 /** For what is kept of sources' words: one of its own, or one that follows from the secret key. */
 export function dataKeys(config: Config): DataKeys {
-  return { current: config.dataKey ?? secretKey(config), other: config.otherDataKey ?? (config.dataKey ? config.secretKey : undefined) }
+  if (!config.dataKey) return { current: secretKey(config), other: config.otherDataKey }
+  // Before it had one of its own, it followed from the secret key.
+  const before = config.secretKey ?? (existsSync(secretKeyFile(config)) ? secretKey(config) : undefined)
+  return { current: config.dataKey, other: config.otherDataKey ?? before }
+}
+
+function secretKeyFile({ dataDir }: Config): string {
+  return join(dataDir, 'secret.key')
 }
 
 function readPair(files: KeyFiles, names: string): SigningKey {

@@ -78,6 +78,14 @@ function pick({ attributes, aliases }: Named, asked: string, fits: Fits): string
 
 const SLASH = 0x2f
 
+/** Whether two ways of writing a name could mean one attribute: as they are, by OID, or by the last part of an address. */
+export function couldBeSame(a: string, b: string): boolean {
+  if (a === b) return true
+  const forms = (name: string) => [name, Object.hasOwn(OIDS, name) ? `urn:oid:${OIDS[name]}` : name, name.slice(name.lastIndexOf('/') + 1)]
+  const others = new Set(forms(b))
+  return forms(a).some((one) => others.has(one))
+}
+
 /** What people would call it: for tables and proposals. */
 export function plainName({ aliases }: { aliases: Readonly<Record<string, string>> }, name: string): string {
   const friendly = Object.keys(aliases).find((alias) => aliases[alias] === name)

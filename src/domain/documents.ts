@@ -218,7 +218,8 @@ const mastery = z.strictObject({
           .min(1, 'name at least one source, or leave the attribute out')
           .superRefine(eachOnce((one) => one))
           .optional(),
-        nextIfEmpty: z.boolean().default(false),
+        /** As for all, unless it says so itself. */
+        nextIfEmpty: z.boolean().optional(),
       }),
     )
     .default({}),

@@ -189,7 +189,7 @@ export function compilePattern(text: string): { readonly matches: (value: string
     const re = RE2JS.compile(text)
     return { matches: (value) => re.test(value) }
   } catch (error) {
-    return { fault: `is not a pattern that RE2 knows: ${(error as Error).message}` }
+    return { fault: `is none that RE2 knows: ${(error as Error).message.replace(/^error parsing regexp: /, '')}` }
   }
 }
 
@@ -239,7 +239,8 @@ function language(environment: Environment, tables: LookupTables): Language {
         const { summary, message, range, code } = error as { summary?: string; message: string; range?: { start: number }; code?: string }
         const said =
           code === 'no_such_key' ? (summary ?? message).replace(/^No such key: /, 'there is nothing called ') : (summary ?? message)
-        return { message: said, at: range?.start ?? 0 }
+        const hint = /^has\(\) invalid/.test(said) ? "; write has(attributes.NAME), or 'NAME' in attributes" : ''
+        return { message: `${said}${hint}`, at: range?.start ?? 0 }
       }
     },
   }
@@ -253,8 +254,10 @@ function failureOf(error: unknown): ExpressionFailure {
     code?: string
     node?: ASTNode
   }
-  const absent =
-    code === 'no_such_key' && node !== undefined && isNamed(node.op === '.' || node.op === '[]' ? node.args[0] : undefined, 'attributes')
+  const of = node && (node.op === '.' || node.op === '[]') ? node.args[0] : undefined
+  // As in a plain path: an attribute that is not there, or a value that it does not have.
+  const noValue = code === 'index_out_of_bounds' && (of?.op === '.' || of?.op === '[]') && isNamed(of.args[0], 'attributes')
+  const absent = noValue || (code === 'no_such_key' && isNamed(of, 'attributes'))
   return new ExpressionFailure(summary ?? message, range?.start ?? 0, absent)
 }
 

@@ -73,12 +73,12 @@ export function memberships(record: RecordOnFile, groups: GroupsPolicy | undefin
 
 const LONGEST_NAME = 512
 
-/** Whether one of the attributes that are read was sent: the link speaks of those that were not. */
+/** Whether all that is read was sent: the link speaks of what was not. */
 function isAsserted(record: RecordOnFile, { read: from }: GroupsPolicy): boolean {
   if (!from) return false
   const path = 'path' in from && from.path.root === 'attributes' ? [from.path.name] : []
   const names = 'path' in from ? path : (from.expression.reads.attributes?.names ?? [])
-  return names.some((asked) => record.attributes[nameOnFile(record, asked) ?? '']?.state === 'present')
+  return names.length > 0 && names.every((asked) => record.attributes[nameOnFile(record, asked) ?? '']?.state === 'present')
 }
 
 /** Undefined: the source has not said anything about groups this time. */

@@ -87,9 +87,9 @@ export interface Mapped {
  */
 export function parseSourcePath(text: string): SourcePath | undefined {
   if (text === 'nameID') return { root: 'nameID' }
-  const found = /^attributes\.([^\s[\](){}'"=+<>!|,]+(?: [^\s[\](){}'"=+<>!|,]+)*)(?:\[(\d{1,3})\])?$/.exec(text)
+  const found = /^attributes\.([^\s[\](){}'"=+<>!|,?]+(?: [^\s[\](){}'"=+<>!|,?]+)*)(?:\[(\d{1,3})\])?$/.exec(text)
   // A name may hold spaces; a word that joins two things makes it an expression.
-  if (found?.[1] === undefined || / (?:in|[-*/%?:]|&&) /.test(found[1])) return undefined
+  if (found?.[1] === undefined || / (?:in|[-*/%:]|&&) /.test(found[1])) return undefined
   const name = found[1]
   return found[2] === undefined ? { root: 'attributes', name } : { root: 'attributes', name, index: Number(found[2]) }
 }

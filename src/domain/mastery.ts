@@ -26,7 +26,7 @@ export interface Mastery {
 
 export interface AttributeMastery {
   readonly from: readonly SourceId[] | undefined
-  readonly nextIfEmpty: boolean
+  readonly nextIfEmpty: boolean | undefined
 }
 
 /** What became of one source's word on one attribute. */

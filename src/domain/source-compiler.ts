@@ -1,6 +1,7 @@
 // Compiles what an administrator has written about one source. Says of every row that cannot work why not, where, and what
 // would; orders the rows so that each finds what it builds on.
 
+import { couldBeSame } from './attribute-names.ts'
 import type { ConnectionSpec, MappingRowSpec } from './documents.ts'
 import {
   celValue,
@@ -87,11 +88,11 @@ export function compileSource({
   const externalId = pathOf(spec.externalId)
   const reads = readsOf(mapping)
   for (const [index, name] of spec.redact.entries()) {
-    const used = mapping.find(({ reader }) => attributesOf(reader).includes(name))
+    const used = mapping.find(({ reader }) => attributesOf(reader).some((one) => couldBeSame(one, name)))
     if (used) refused(['redact', index], `${used.to.name} is read from ${name}; what is not kept cannot be mapped`)
-    if (groups && attributesOf(groups.read).includes(name))
+    if (groups && attributesOf(groups.read).some((one) => couldBeSame(one, name)))
       refused(['redact', index], `groups are read from ${name}; what is not kept cannot be mapped`)
-    if (externalId.root === 'attributes' && externalId.name === name)
+    if (externalId.root === 'attributes' && couldBeSame(externalId.name, name))
       refused(['redact', index], `people are recognised by ${name} (externalId)`)
   }
   const { jit, linking } = spec
@@ -250,6 +251,9 @@ function expressionOf({ reader }: MappingRow): Expression | undefined {
   return reader.kind === 'expression' ? reader.expression : undefined
 }
 
+/** All that a row to groups may say. */
+const GROUPS_ROW = { strength: 'follow', when: 'inherit', absent: 'keep', empty: 'keep' } as const
+
 function compileGroups(
   spec: ConnectionSpec,
   rows: readonly { readonly row: MappingRowSpec; readonly index: number }[],
@@ -261,6 +265,13 @@ function compileGroups(
   if (first && spec.groups) {
     return refused(['mapping', first.index, 'to'], 'groups are told twice: by this row, and by groups of this connection; leave one out')
   }
+  const odd = first && (['strength', 'when', 'absent', 'empty'] as const).find((field) => first.row[field] !== GROUPS_ROW[field])
+  const more = first && (['value', 'default', 'order'] as const).find((field) => first.row[field] !== undefined)
+  if (first && (odd || more))
+    return refused(
+      ['mapping', first.index, odd ?? more ?? 'to'],
+      'groups follow rules of their own; write groups: { from, mode, allow } instead of this row',
+    )
   // The short way of saying it: a row to groups is what is asserted, all of it.
   const given = spec.groups ?? (first && { from: first.row.from, mode: 'sync' as const, allow: undefined })
   if (!given) return undefined

@@ -109,7 +109,8 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
         remedy: kindOf(code).remedy,
         steps: trace.steps,
       })
-      await keepContent(ports, tx, { id, arrival, said, source })
+      // What was erased is not to come back by somebody trying.
+      if (code !== 'user.erased') await keepContent(ports, tx, { id, arrival, said, source })
       return { refusal, reference }
     }
 

@@ -24,10 +24,9 @@ export async function settleCase(
     const found = await ports.cases.take(tx, id)
     if (!found) return { outcome: 'unknown' }
     const { source, externalId, renamedFrom, why } = found
+    const already = (await ports.users.answer(tx, { about: 'subject', source, externalId })) as { linked?: { id: UserId } }
+    if (already.linked) return { outcome: 'refused', why: `«${externalId.value}» is linked to ${already.linked.id} already` }
     if (settlement.verdict === 'linked') {
-      const subject = { about: 'subject', source, externalId } as const
-      const already = (await ports.users.answer(tx, subject)) as { linked?: { id: UserId } }
-      if (already.linked) return { outcome: 'refused', why: `«${externalId.value}» is linked to ${already.linked.id} already` }
       const known = await ports.users.take(tx, settlement.user)
       if (!known || known.linked.state === 'erased') return { outcome: 'refused', why: `${settlement.user} is not here` }
       const theirs = found.candidates.some(({ user }) => user === settlement.user)

@@ -1,10 +1,13 @@
 // Takes things out of what is kept of sources' words, and encrypts it again when the key changes.
 
+import { nameIn } from '../domain/attribute-names.ts'
 import type { SignInId } from '../domain/ids.ts'
 import type { RecordOnFile } from '../domain/model.ts'
 import type { Kept } from '../flows/ports.ts'
+import { writeRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
 import { contentPlace, toContent } from './sign-ins.ts'
+import { secretPlace } from './tombstones.ts'
 import { inside } from './transactions.ts'
 import { placeOf, RECORD_COLUMNS, type RecordRow, toRecord } from './users.ts'
 
@@ -26,11 +29,12 @@ export const kept: Kept = {
       after = last.external_key
       for (const row of rows) {
         const record = toRecord(row, db.sealer)
-        if (!Object.hasOwn(record.attributes, attribute)) continue
+        const name = nameIn(record, attribute)
+        if (name === undefined) continue
         records++
         await db('source_records')
           .where({ source_id: source, external_key: row.external_key })
-          .update(sealedRecord(without(record, attribute), db.sealer))
+          .update(sealedRecord(without(record, name), db.sealer))
       }
     }
     let responses = 0
@@ -51,7 +55,7 @@ export const kept: Kept = {
         if (!said) await db('sign_in_contents').where(place).delete()
         else {
           const attributes = { ...said.attributes }
-          delete attributes[attribute]
+          delete attributes[nameIn(said, attribute) ?? '']
           const content = db.sealer.seal(JSON.stringify({ said: { ...said, attributes } }), contentPlace(sign_in_id))
           await db('sign_in_contents').where(place).update({ sealed: content })
         }
@@ -82,7 +86,13 @@ export const kept: Kept = {
         .where({ sign_in_id })
         .update({ sealed: db.sealer.seal(text, contentPlace(sign_in_id)) })
     }
-    return contents.length
+    if (contents.length) return contents.length
+    const secrets: { name: string; sealed: Uint8Array }[] = await stale(db('kept_secrets'))
+    for (const { name, sealed } of secrets) {
+      const again = db.sealer.seal(db.sealer.open(sealed, secretPlace(name)), secretPlace(name))
+      await db('kept_secrets').where({ name }).update({ sealed: again })
+    }
+    return secrets.length
   },
 }
 
@@ -93,5 +103,5 @@ function without(record: RecordOnFile, attribute: string): RecordOnFile {
 }
 
 function sealedRecord(record: RecordOnFile, sealer: Sealer) {
-  return { record: null, sealed: sealer.seal(JSON.stringify(record), placeOf(record.source, record.externalId.key)) }
+  return { record: null, sealed: sealer.seal(writeRecord(record), placeOf(record.source, record.externalId.key)) }
 }

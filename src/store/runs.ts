@@ -97,7 +97,7 @@ async function withRecords(
 /** Everybody who was not erased, by id, with all that is on file of them; for looking only. */
 export async function* everybody(
   db: Db,
-  { derivedBefore, size = 1_000 }: { derivedBefore?: number; size?: number } = {},
+  { derivedBefore, size = 250 }: { derivedBefore?: number; size?: number } = {},
 ): AsyncGenerator<readonly Person[]> {
   for (let after: Id<'usr'> | '' = ''; ; ) {
     const people: UserRow[] = await db.read((knex) => {

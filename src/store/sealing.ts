@@ -1,16 +1,7 @@
 // Encrypts what is kept of a source's word: AES-256-GCM, each piece with a nonce of its own and bound to its place, so that
 // it opens nowhere else. The key is configured and can be changed: what an older one has sealed still opens while that is given.
 
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createHmac,
-  createSecretKey,
-  hkdfSync,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 
 export interface DataKeys {
   /** Text of at least 32 characters; what is used is derived from it. */
@@ -26,8 +17,6 @@ export interface Sealer {
   open(sealed: Uint8Array, place: string): string
   /** What everything begins with that the current key has sealed. */
   readonly prefix: Uint8Array
-  /** Says whether two texts are the same without telling what they are. Under every key that is given, the current one first. */
-  digests(text: string): readonly string[]
 }
 
 const FORMAT = 1
@@ -41,7 +30,6 @@ const TEXT_AT = TAG_AT + TAG_BYTES
 interface Key {
   readonly id: Buffer
   readonly cipher: KeyObject
-  readonly digest: Buffer
 }
 
 export function sealer({ current, other }: DataKeys): Sealer {
@@ -68,16 +56,14 @@ export function sealer({ current, other }: DataKeys): Sealer {
       return decipher.update(sealed.subarray(TEXT_AT), undefined, 'utf8') + decipher.final('utf8')
     },
     prefix: Buffer.concat([Buffer.of(FORMAT), now.id]),
-    digests: (text) => keys.map((key) => createHmac('sha256', key.digest).update(text).digest('base64url')),
   }
 }
 
-/** One secret, three uses, three keys (RFC 5869). */
+/** One secret, two uses, two keys (RFC 5869). */
 function derive(secret: string): Key {
   const piece = (use: string) => Buffer.from(hkdfSync('sha256', secret, 'gatehouse data key', use, 32))
   return {
     id: createHash('sha256').update(piece('id')).digest().subarray(0, ID_BYTES),
     cipher: createSecretKey(piece('aes-256-gcm')),
-    digest: piece('hmac-sha256'),
   }
 }

@@ -1,7 +1,6 @@
 // Keeps users, their keys, links, source records, seats, and the audit events of their changes. `commit` is the only way a
 // user changes. Records are encrypted; profiles are not, because the gate reads them with every request.
 
-import { bare } from '../domain/bare.ts'
 import type { Change, Known, Question } from '../domain/decide.ts'
 import type { Entitled } from '../domain/entitlements.ts'
 import type { AuditEvent, EventKind } from '../domain/events.ts'
@@ -10,23 +9,15 @@ import { type Key, type KeyKind, keysOf } from '../domain/keys.ts'
 import type { Transition } from '../domain/lifecycle.ts'
 import type { AttributeChange } from '../domain/mastery.ts'
 import type { Holder } from '../domain/matching.ts'
-import {
-  type AttributeOnFile,
-  type ExternalId,
-  firstValue,
-  type Grant,
-  type Profile,
-  type ProfileValue,
-  type RecordOnFile,
-  type Said,
-  type User,
-} from '../domain/model.ts'
+import { type ExternalId, firstValue, type Grant, type Profile, type ProfileValue, type RecordOnFile, type User } from '../domain/model.ts'
 import { foldKey } from '../domain/schema.ts'
 import { hide } from '../domain/sensitive.ts'
 import type { CommitContext, KeyClash, Relink, StateChange, Tx, UserCommit, Users } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
 import { fromJson } from './db.ts'
+import { type LongRecord, readLongRecord, readRecord, writeRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
+import { makeTombstone, tombstoneOf } from './tombstones.ts'
 import { inside, type TxQueries } from './transactions.ts'
 
 export interface UserRow {
@@ -80,17 +71,23 @@ async function take(tx: Tx, id: UserId): Promise<(Known & { readonly linked: Use
 
 /** The link leads to the user, the user's links to all that any source has said. */
 async function subject(db: Asking, source: SourceId, { key }: ExternalId): Promise<Known> {
-  const rows: (UserRow & RecordRow)[] = await db('links')
+  const rows = await linkedTo(db, source, key)
+  if (rows.length) return known(rows, db.sealer)
+  const tombstone = await tombstoneOf(db, source, key)
+  const gone = tombstone === undefined ? [] : await linkedTo(db, source, tombstone)
+  if (gone.length) return known(gone, db.sealer)
+  const settled = await db('match_cases').where({ source_id: source, external_key: key, verdict: 'new' }).first('id')
+  return { records: [], settledAsNew: settled !== undefined }
+}
+
+function linkedTo(db: Asking, source: SourceId, key: string): Promise<(UserRow & RecordRow)[]> {
+  return db('links')
     .join('users', 'users.id', 'links.user_id')
     .leftJoin('links as all', 'all.user_id', 'users.id')
     .leftJoin('source_records as r', (on) => on.on('r.source_id', 'all.source_id').andOn('r.external_key', 'all.external_key'))
-    .where({ 'links.source_id': source })
-    .whereIn('links.external_key', [key, ...tombstones(db, source, key)])
+    .where({ 'links.source_id': source, 'links.external_key': key })
     .select(...USER_COLUMNS, ...RECORD_COLUMNS)
     .modify(holdRow, db.holds ? 'users' : undefined)
-  if (rows.length) return known(rows, db.sealer)
-  const settled = await db('match_cases').where({ source_id: source, external_key: key, verdict: 'new' }).first('id')
-  return { records: [], settledAsNew: settled !== undefined }
 }
 
 function withRecords(db: Asking, where: Record<string, string>): Promise<(UserRow & RecordRow)[]> {
@@ -178,7 +175,7 @@ async function writeChange(db: TxQueries, change: Change, context: CommitContext
 
 async function keepRecord(db: TxQueries, record: RecordOnFile): Promise<void> {
   const { source, externalId, observedAt } = record
-  const sealed = db.sealer.seal(JSON.stringify(record), placeOf(source, externalId.key))
+  const sealed = db.sealer.seal(writeRecord(record), placeOf(source, externalId.key))
   await db('source_records')
     .insert({ source_id: source, external_key: externalId.key, record: null, sealed, observed_at: observedAt })
     .onConflict(['source_id', 'external_key'])
@@ -236,28 +233,38 @@ async function moveSeats(db: TxQueries, { seats }: Entitled): Promise<void> {
 
 /** What is left: that there was somebody, and digests of what sources called them, so that these do not bring them back. */
 async function erase(db: TxQueries, id: UserId): Promise<void> {
-  const links: { source_id: SourceId; external_key: string }[] = await db('links').where({ user_id: id })
-  for (const { source_id, external_key } of links) {
+  const links: { source_id: SourceId; external_key: string; external_id: string }[] = await db('links').where({ user_id: id })
+  for (const { source_id, external_key, external_id } of links) {
     const place = { source_id, external_key }
-    const [tombstone = ''] = tombstones(db, source_id, external_key)
     await db('source_records').where(place).delete()
     await db('match_cases').where(place).delete()
-    await db('links').where(place).update({ external_key: tombstone, external_id: ERASED })
+    await forgetSignIns(db, { source_id, subject: external_id })
+    await db('links')
+      .where(place)
+      .update({ external_key: await makeTombstone(db, source_id, external_key), external_id: ERASED })
   }
+  // Attempts under other names, in which they were met as somebody who could be meant.
+  const cases: { id: string; source_id: SourceId; external_id: string }[] = await db('match_cases')
+    .whereRaw('cast(candidates as text) like ?', [`%"${id}"%`])
+    .select('id', 'source_id', 'external_id')
+  for (const { id: met, source_id, external_id } of cases) {
+    await forgetSignIns(db, { source_id, subject: external_id })
+    await db('match_cases').where({ id: met }).delete()
+  }
+  await forgetSignIns(db, { user_id: id })
   await db('user_keys').where({ user_id: id }).delete()
   await db('users').where({ id }).update({ user_name: id, user_name_key: id, profile: '{}' })
-  const signIns: { id: string }[] = await db('sign_ins').where({ user_id: id }).select('id')
-  for (const { id: signIn } of signIns) await db('sign_in_contents').where({ sign_in_id: signIn }).delete()
-  await db('sign_ins').where({ user_id: id }).update({ subject: null, detail: null, steps: null })
   // That something happened, when and by whom stays; what it was about the person does not.
   await db('audit_events').where({ user_id: id }).update({ details: null })
 }
 
-const ERASED = '(erased)'
-
-function tombstones(db: Pick<TxQueries, 'sealer'>, source: SourceId, key: string): readonly string[] {
-  return db.sealer.digests(`${source} ${key}`).map((digest) => `erased ${digest}`)
+/** That somebody tried stays, and what came of it. */
+async function forgetSignIns(db: TxQueries, which: Record<string, string>): Promise<void> {
+  await db('sign_in_contents').whereIn('sign_in_id', db('sign_ins').where(which).select('id')).delete()
+  await db('sign_ins').where(which).update({ subject: null, detail: null, steps: null })
 }
+
+const ERASED = '(erased)'
 
 const BATCH = 500
 
@@ -357,7 +364,7 @@ function userColumns({ profile, grants, waiting, revision }: User) {
   return {
     user_name: userName,
     user_name_key: foldKey(userName),
-    profile: JSON.stringify(profile),
+    profile: writeProfile(profile),
     grants: JSON.stringify(grants),
     waiting: JSON.stringify(waiting),
     revision,
@@ -381,10 +388,20 @@ export function toUser(row: UserRow): User {
   }
 }
 
+/** Times as numbers, which are read in a fraction of the time. */
+function writeProfile(profile: Profile): string {
+  const kept: Record<string, unknown> = {}
+  for (const name in profile) {
+    const value = profile[name] as ProfileValue
+    kept[name] = { ...value, since: value.since.getTime() }
+  }
+  return JSON.stringify(kept)
+}
+
 export function toProfile(column: unknown): Profile {
-  const values = fromJson<Record<string, ProfileValue & { since: string }>>(column)
+  const values = fromJson<Record<string, ProfileValue & { since: string | number }>>(column)
   for (const name in values) {
-    const value = values[name] as { since: string | Date }
+    const value = values[name] as { since: string | number | Date }
     value.since = new Date(value.since)
   }
   return values as unknown as Profile
@@ -396,32 +413,6 @@ export function placeOf(source: SourceId, externalKey: string): string {
 
 /** Sealed; or in the clear, as an earlier release kept it. */
 export function toRecord({ record, sealed, source_id, external_key }: RecordRow, sealer: Sealer): RecordOnFile {
-  if (sealed && source_id) return revived(JSON.parse(sealer.open(sealed, placeOf(source_id, external_key))))
-  return revived(fromJson(record))
-}
-
-interface KeptRecord extends Omit<RecordOnFile, 'observedAt' | 'attributes'> {
-  observedAt: string
-  attributes: Record<string, Omit<AttributeOnFile, 'state'> & { state?: AttributeOnFile['state']; present?: boolean }>
-}
-
-function revived(kept: KeptRecord): RecordOnFile {
-  const attributes = bare<AttributeOnFile>()
-  for (const name in kept.attributes) {
-    const { present, ...value } = kept.attributes[name] as KeptRecord['attributes'][string]
-    // An earlier release knew whether an attribute was there, and kept an empty one as such.
-    const state = value.state ?? (present === false ? 'absent' : value.values.some((one) => one.trim()) ? 'present' : 'empty')
-    const first = value.first ? { first: dated(value.first) } : {}
-    attributes[name] = { ...dated(value), ...first, state }
-  }
-  return {
-    ...kept,
-    ...(kept.nameId ? { nameId: { ...kept.nameId, since: new Date(kept.nameId.since) } } : {}),
-    attributes,
-    observedAt: new Date(kept.observedAt),
-  }
-}
-
-function dated<Word extends Said>(word: Word): Word {
-  return { ...word, since: new Date(word.since) }
+  if (sealed && source_id) return readRecord(sealer.open(sealed, placeOf(source_id, external_key)))
+  return readLongRecord(fromJson<LongRecord>(record))
 }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import request from 'supertest'
-import { portsOf } from '../../src/app/assemble.ts'
+import { portsOf } from '../../src/app/ports.ts'
 import { createToken } from '../../src/flows/create-token.ts'
 import { OPERATOR, standardPolicy, startHouse, type TestHouse } from '../support/house.ts'
 import { keyPair, metadataXml, readRequest } from '../support/idp.ts'

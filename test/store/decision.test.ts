@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { portsOf } from '../../src/app/assemble.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { mint } from '../../src/app/mint.ts'
 import { outbound } from '../../src/app/outbound.ts'
+import { portsOf } from '../../src/app/ports.ts'
 import { type Change, type Decision, decide } from '../../src/domain/decide.ts'
 import { parsePolicyFile } from '../../src/domain/documents.ts'
 import type { Actor } from '../../src/domain/events.ts'
@@ -230,16 +230,20 @@ for (const dialect of dialects) {
     })
 
     it('finds people by what a new rule asks for, and refuses a rule that two people break', async () => {
+      assert.ok('applied' in (await apply(content())))
       await change({ uid: 'm1', department: 'Unique' }, 'm1')
+      await change({ uid: 'm2', department: 'Shared' }, 'm2')
+      await change({ uid: 'm3', department: 'shared' }, 'm3')
       assert.ok('applied' in (await apply(content({ matching: [{ by: ['department'], link: 'ask' }] }))))
       const looking = lookingAnswer(database.db)
       const inForce = await policy()
       const source = [...inForce.sources.values()].find(({ name }) => name === 'corp')
       assert.ok(source)
-      const key = { name: 'department', value: 'dept unique', unique: false }
+      const key = { name: 'department', value: 'unique', unique: false }
       const found = (await looking({ about: 'holders', source: source.id, keys: [key] })) as { user: { id: UserId } }[]
       assert.equal(found.length, 1)
-      const clash = await apply({ schema: { attributes: [{ name: 'department', type: 'string', unique: true }] } })
+      const [badge] = content().schema.attributes
+      const clash = await apply({ schema: { attributes: [badge, { name: 'department', type: 'string', unique: true }] } })
       assert.ok('faults' in clash)
       assert.match(clash.faults[0]?.message ?? '', /department cannot be unique: usr_\w+ and usr_\w+/)
       assert.equal((await policy()).revision, inForce.revision, 'nothing was written')

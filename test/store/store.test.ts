@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { portsOf } from '../../src/app/assemble.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { mint } from '../../src/app/mint.ts'
 import { outbound } from '../../src/app/outbound.ts'
+import { portsOf } from '../../src/app/ports.ts'
 import { decide, type Known } from '../../src/domain/decide.ts'
 import { parsePolicyFile } from '../../src/domain/documents.ts'
 import type { Actor } from '../../src/domain/events.ts'

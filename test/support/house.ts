@@ -2,10 +2,11 @@
 
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import pino from 'pino'
-import { assemble, portsOf } from '../../src/app/assemble.ts'
+import { assemble } from '../../src/app/assemble.ts'
 import { readConfig } from '../../src/app/config.ts'
 import { metadataReader } from '../../src/app/metadata-reader.ts'
 import { outbound } from '../../src/app/outbound.ts'
+import { portsOf } from '../../src/app/ports.ts'
 import { listen, type Running } from '../../src/app/server.ts'
 import { type PolicyFile, parsePolicyFile } from '../../src/domain/documents.ts'
 import type { Actor } from '../../src/domain/events.ts'

@@ -4,20 +4,24 @@
 import { Command, CommanderError } from 'commander'
 import { StoreUnavailable } from '../../flows/ports.ts'
 import { ConfigFaults } from '../config.ts'
-import { connectionCommands } from './connection-commands.ts'
-import { demoCommand } from './demo-command.ts'
-import { explainCommand } from './explain-command.ts'
-import { historyCommands } from './history-commands.ts'
-import { matchCommands } from './match-commands.ts'
 import { CommandFailure, complain, EXIT } from './output.ts'
-import { policyCommands } from './policy-commands.ts'
-import { recordCommands } from './record-commands.ts'
-import { schemaCommands } from './schema-commands.ts'
-import { serveCommands } from './serve-commands.ts'
-import { signInCommands } from './sign-in-commands.ts'
-import { simulateCommands } from './simulate-commands.ts'
-import { tokenCommands } from './token-commands.ts'
-import { userCommands } from './user-commands.ts'
+
+/** Each loads what it needs and no more, so that a look at a list does not wait for a web server to be loaded. */
+const FAMILIES: readonly { readonly commands: readonly string[]; readonly load: () => Promise<(program: Command) => void> }[] = [
+  { commands: ['serve', 'migrate', 'doctor'], load: async () => (await import('./serve-commands.ts')).serveCommands },
+  { commands: ['apply', 'export'], load: async () => (await import('./policy-commands.ts')).policyCommands },
+  { commands: ['policy'], load: async () => (await import('./history-commands.ts')).historyCommands },
+  { commands: ['simulate', 'reapply'], load: async () => (await import('./simulate-commands.ts')).simulateCommands },
+  { commands: ['explain'], load: async () => (await import('./explain-command.ts')).explainCommand },
+  { commands: ['schema', 'entitlement'], load: async () => (await import('./schema-commands.ts')).schemaCommands },
+  { commands: ['connection'], load: async () => (await import('./connection-commands.ts')).connectionCommands },
+  { commands: ['user'], load: async () => (await import('./user-commands.ts')).userCommands },
+  { commands: ['match'], load: async () => (await import('./match-commands.ts')).matchCommands },
+  { commands: ['sign-ins'], load: async () => (await import('./sign-in-commands.ts')).signInCommands },
+  { commands: ['token'], load: async () => (await import('./token-commands.ts')).tokenCommands },
+  { commands: ['records'], load: async () => (await import('./record-commands.ts')).recordCommands },
+  { commands: ['demo'], load: async () => (await import('./demo-command.ts')).demoCommand },
+]
 
 /** @returns the exit code: see `EXIT` */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -29,19 +33,13 @@ export async function run(argv: readonly string[]): Promise<number> {
     )
     .exitOverride()
     .showHelpAfterError('(--help tells more)')
-  serveCommands(program)
-  policyCommands(program)
-  historyCommands(program)
-  simulateCommands(program)
-  explainCommand(program)
-  schemaCommands(program)
-  connectionCommands(program)
-  userCommands(program)
-  matchCommands(program)
-  signInCommands(program)
-  tokenCommands(program)
-  recordCommands(program)
-  demoCommand(program)
+  const asked = FAMILIES.filter(({ commands }) => commands.includes(argv[0] ?? ''))
+  for (const { load } of asked.length ? asked : FAMILIES) (await load())(program)
+  // Whoever reads only the first lines is content with them.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.done)
+    throw error
+  })
   try {
     await program.parseAsync(argv, { from: 'user' })
     return EXIT.done

@@ -4,10 +4,9 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { type DocumentKind, documentKinds, fault } from '../../domain/documents.ts'
 import { rollBackPolicy } from '../../flows/roll-back-policy.ts'
 import { type DocumentVersion, documentVersions } from '../../store/policies.ts'
-import { portsOf } from '../assemble.ts'
 import { writeYaml } from '../policy-file.ts'
-import { CommandFailure, EXIT, plain, print, printJson, printTable, time } from './output.ts'
-import { atMost } from './user-commands.ts'
+import { portsOf } from '../ports.ts'
+import { atMost, CommandFailure, EXIT, plain, print, printJson, printTable, time } from './output.ts'
 import { atWork } from './workplace.ts'
 
 export function historyCommands(program: Command): void {

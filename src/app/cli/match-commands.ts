@@ -5,9 +5,8 @@ import type { CaseId, UserId } from '../../domain/ids.ts'
 import { type CaseSettled, type Settlement, settleCase } from '../../flows/settle-case.ts'
 import { type CaseLine, listCases } from '../../store/cases.ts'
 import { findUser } from '../../store/console-reads.ts'
-import { portsOf } from '../assemble.ts'
-import { CommandFailure, EXIT, plain, print, printJson, printTable, time } from './output.ts'
-import { atMost } from './user-commands.ts'
+import { portsOf } from '../ports.ts'
+import { atMost, CommandFailure, plain, print, printJson, printTable, time } from './output.ts'
 import { atWork, type Workplace } from './workplace.ts'
 
 const MOST_CASES = 10_000
@@ -103,7 +102,7 @@ async function relink(options: { connection: string; yes: boolean; json: boolean
     const failed = done.filter(({ result }) => options.yes && result !== 'settled')
     for (const one of failed) print(`${one.case}: not done (${one.result})`)
     if (left) print(`${left} more could be several people; «gatehouse match list» shows them.`)
-    if (!options.yes) throw new CommandFailure(`Nothing was changed. --yes re-links these ${done.length}.`, EXIT.done)
+    if (!options.yes) return print(`Nothing was changed. --yes re-links these ${done.length}.`)
     print(`${done.length - failed.length} re-linked.`)
   })
 }

@@ -1,5 +1,6 @@
 // How commands speak: tables and sentences for people, one JSON value for programs (--json), faults on standard error.
 
+import { InvalidArgumentError } from 'commander'
 import { HIDDEN } from '../../domain/sensitive.ts'
 
 /** What a command ends with. */
@@ -94,4 +95,13 @@ export function changeInWords({
 }): string {
   const say = (values: readonly string[]) => (values.length ? (sensitive ? HIDDEN : plain(values.join('; '))) : '(nothing)')
   return `${say(before)} -> ${say(after)}`
+}
+
+/** An option that takes a whole number. */
+export function atMost(most: number) {
+  return (text: string): number => {
+    const value = Number(text)
+    if (!Number.isInteger(value) || value < 1 || value > most) throw new InvalidArgumentError(`Write a whole number from 1 to ${most}.`)
+    return value
+  }
 }

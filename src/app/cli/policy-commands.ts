@@ -6,10 +6,10 @@ import type { Command } from 'commander'
 import { applyPolicy } from '../../flows/apply-policy.ts'
 import { documentsInForce } from '../../store/policies.ts'
 import { countStale } from '../../store/runs.ts'
-import { portsOf } from '../assemble.ts'
 import { metadataReader } from '../metadata-reader.ts'
 import { outbound } from '../outbound.ts'
 import { exportPolicy, type PlacedFault, readPolicyFile, writePolicyFile } from '../policy-file.ts'
+import { portsOf } from '../ports.ts'
 import { CommandFailure, complain, EXIT, print, printJson } from './output.ts'
 import { atWork } from './workplace.ts'
 
@@ -49,7 +49,7 @@ async function apply(options: { file: string; prune: boolean; dryRun: boolean; j
     })
     if ('faults' in result) return rejectFile(options, place(result.faults))
     if (options.json) return printJson({ applied: result.applied, unknownSources: result.unknownSources, dryRun: options.dryRun })
-    for (const { kind, name, outcome } of result.applied) print(`${kind} ${name}: ${outcome}`)
+    for (const { kind, name, outcome } of result.applied) print(`${kind === name ? kind : `${kind} ${name}`}: ${outcome}`)
     const { unknownSources } = result
     if (unknownSources.length) print(`Named in mastery and not known yet: ${unknownSources.join(', ')}`)
     const due = options.dryRun ? 0 : await countStale(db)

@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { redactAttribute, resealRecords } from '../../flows/look-after-records.ts'
 import { policyReader } from '../../store/policies.ts'
-import { portsOf } from '../assemble.ts'
+import { portsOf } from '../ports.ts'
 import { CommandFailure, EXIT, plain, print, printJson, progress } from './output.ts'
 import { atWork } from './workplace.ts'
 

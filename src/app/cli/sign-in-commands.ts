@@ -6,8 +6,7 @@ import { readReference, type SignInId } from '../../domain/ids.ts'
 import { stepCatalogue } from '../../domain/steps.ts'
 import { findSignIn, listSignIns, type SignInLine } from '../../store/console-reads.ts'
 import type { Db } from '../../store/db.ts'
-import { CommandFailure, EXIT, plain, print, printJson, time } from './output.ts'
-import { atMost } from './user-commands.ts'
+import { atMost, CommandFailure, EXIT, plain, print, printJson, time } from './output.ts'
 import { atWork } from './workplace.ts'
 
 interface Options {

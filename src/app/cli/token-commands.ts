@@ -5,9 +5,8 @@ import type { TokenId } from '../../domain/ids.ts'
 import { createToken } from '../../flows/create-token.ts'
 import { revokeToken } from '../../flows/revoke-token.ts'
 import { listTokens } from '../../store/tokens.ts'
-import { portsOf } from '../assemble.ts'
-import { CommandFailure, plain, print, printJson, printTable, time } from './output.ts'
-import { atMost } from './user-commands.ts'
+import { portsOf } from '../ports.ts'
+import { atMost, CommandFailure, plain, print, printJson, printTable, time } from './output.ts'
 import { atWork } from './workplace.ts'
 
 export function tokenCommands(program: Command): void {

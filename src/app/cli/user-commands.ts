@@ -9,8 +9,8 @@ import { changeState } from '../../flows/change-state.ts'
 import { editUser } from '../../flows/edit-user.ts'
 import { findUser, listUsers, sourceNames } from '../../store/console-reads.ts'
 import { policyReader } from '../../store/policies.ts'
-import { portsOf } from '../assemble.ts'
-import { CommandFailure, changeInWords, EXIT, plain, print, printJson, printTable, time } from './output.ts'
+import { portsOf } from '../ports.ts'
+import { atMost, CommandFailure, changeInWords, EXIT, plain, print, printJson, printTable, time } from './output.ts'
 import { atWork } from './workplace.ts'
 
 export function userCommands(program: Command): void {
@@ -69,18 +69,11 @@ const VERBS: readonly Verb[] = [
   {
     name: 'erase',
     to: 'erased',
-    description: 'delete all that is known of a deprovisioned person, for good; a tombstone keeps a sign-in from bringing them back',
+    description:
+      'delete all that is known of a person who is deprovisioned or was never let in, for good; a tombstone keeps a sign-in from bringing them back',
     done: 'erased',
   },
 ]
-
-export function atMost(most: number) {
-  return (text: string): number => {
-    const value = Number(text)
-    if (!Number.isInteger(value) || value < 1 || value > most) throw new InvalidArgumentError(`Write a whole number from 1 to ${most}.`)
-    return value
-  }
-}
 
 function stateNamed(text: string): LifecycleState {
   const state = lifecycleStates.find((one) => one === text)
@@ -169,7 +162,7 @@ async function change(who: string, verb: Verb, options: { reason: string; json: 
       throw new CommandFailure(`${plain(user.userName)} is staged; «gatehouse user activate» lets such a person in.`)
     const result = await changeState(portsOf(db), { user: user.id, to: verb.to, reason: options.reason, actor, now })
     if (result.outcome === 'impossible') {
-      const first = result.to === 'erased' ? ' Suspend or deprovision first: erasing cannot be taken back.' : ''
+      const first = result.to === 'erased' ? ' Deprovision first: that can be taken back, and erasing cannot.' : ''
       throw new CommandFailure(`${plain(user.userName)} is ${result.from}, and from there nobody becomes ${result.to}.${first}`)
     }
     if (options.json) {

@@ -104,7 +104,7 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
           address,
           steps,
           now,
-          response: deps.keepsResponses ? verified.response : undefined,
+          response: deps.keepsResponses && !policy.sources.get(connection.id)?.redact.size ? verified.response : undefined,
         })
       : await deps.accept({
           assertion,

@@ -7,6 +7,7 @@ import { SignedXml } from 'xml-crypto'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import { decodeBase64 } from './base64.ts'
 import { canonical, inclusivePrefixes } from './canonical.ts'
+import { fingerprintOf } from './fingerprint.ts'
 import { type Message, readId, readText } from './message.ts'
 import {
   type Algorithms,
@@ -287,13 +288,4 @@ export function keyFault(key: KeyObject, allow: Allowances): string | undefined 
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0
   const least = smallestRsaBits(allow)
   return bits < least ? `its RSA key has ${bits} bits; at least ${least} are needed` : undefined
-}
-
-/** SHA-256, as openssl and browsers print it. */
-export function fingerprintOf(certificate: string): string {
-  try {
-    return new X509Certificate(Buffer.from(certificate, 'base64')).fingerprint256
-  } catch {
-    return '(unreadable)'
-  }
 }

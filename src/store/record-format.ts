@@ -1,0 +1,102 @@
+// How a source record is written before it is sealed: short, because it is read for every sign-in and every row of a
+// simulation. What an earlier release wrote, in the clear and at length, is read as well.
+
+import { bare } from '../domain/bare.ts'
+import type { SignInId, SourceId } from '../domain/ids.ts'
+import type { AttributeOnFile, RecordOnFile, Said } from '../domain/model.ts'
+
+const STATES = ['present', 'empty', 'absent'] as const
+
+/** values, since (milliseconds), via */
+type PackedWord = [values: readonly string[], since: number, via?: SignInId | 0]
+/** and the state, as its place in STATES; and what was said first. */
+type PackedAttribute = [values: readonly string[], since: number, via: SignInId | 0, state: number, first?: PackedWord | null]
+
+interface Packed {
+  readonly s: SourceId
+  readonly k: readonly [key: string, value: string]
+  readonly n?: readonly [value: string, format: string, since: number]
+  readonly a: Readonly<Record<string, PackedAttribute>>
+  readonly l: Readonly<Record<string, string>>
+  readonly x?: readonly [authnContext: string, authnInstant: string]
+  readonly g?: readonly string[]
+  readonly o: number
+  readonly v?: SignInId
+}
+
+export function writeRecord(record: RecordOnFile): string {
+  const { source, externalId, nameId, attributes, aliases, session, groups, observedAt, via } = record
+  const packed: Packed = {
+    s: source,
+    k: [externalId.key, externalId.value],
+    ...(nameId ? { n: [nameId.value, nameId.format, nameId.since.getTime()] } : {}),
+    a: Object.fromEntries(Object.entries(attributes).map(([name, attribute]) => [name, packAttribute(attribute)])),
+    l: aliases,
+    ...(session ? { x: [session.authnContext, session.authnInstant] } : {}),
+    ...(groups ? { g: groups } : {}),
+    o: observedAt.getTime(),
+    ...(via ? { v: via } : {}),
+  }
+  return JSON.stringify(packed)
+}
+
+function packAttribute({ values, since, via, state, first }: AttributeOnFile): PackedAttribute {
+  const packed: PackedAttribute = [values, since.getTime(), via ?? 0, STATES.indexOf(state)]
+  if (first !== undefined) packed.push(first && [first.values, first.since.getTime(), first.via ?? 0])
+  return packed
+}
+
+export function readRecord(text: string): RecordOnFile {
+  const kept: Packed | LongRecord = JSON.parse(text)
+  return 'a' in kept ? unpack(kept) : readLongRecord(kept)
+}
+
+function unpack({ s, k, n, a, l, x, g, o, v }: Packed): RecordOnFile {
+  const attributes = bare<AttributeOnFile>()
+  for (const name in a) attributes[name] = unpackAttribute(a[name] as PackedAttribute)
+  const record: { -readonly [Field in keyof RecordOnFile]: RecordOnFile[Field] } = {
+    source: s,
+    externalId: { key: k[0], value: k[1] },
+    attributes,
+    aliases: Object.assign(bare<string>(), l),
+    observedAt: new Date(o),
+  }
+  if (n) record.nameId = { value: n[0], format: n[1], since: new Date(n[2]) }
+  if (x) record.session = { authnContext: x[0], authnInstant: x[1] }
+  if (g) record.groups = g
+  if (v) record.via = v
+  return record
+}
+
+function unpackAttribute([values, since, via, code, first]: PackedAttribute): AttributeOnFile {
+  const state = STATES[code] ?? 'absent'
+  const attribute: { -readonly [Field in keyof AttributeOnFile]: AttributeOnFile[Field] } = { values, since: new Date(since), state }
+  if (via) attribute.via = via
+  if (first !== undefined) attribute.first = first && word(first)
+  return attribute
+}
+
+function word([values, since, via]: PackedWord): Said {
+  return { values, since: new Date(since), ...(via ? { via } : {}) }
+}
+
+/** Of the first release: whether an attribute was there, and an empty one kept as such. */
+export interface LongRecord extends Omit<RecordOnFile, 'observedAt' | 'attributes'> {
+  readonly observedAt: string
+  readonly attributes: Readonly<Record<string, { readonly values: readonly string[]; readonly since: string; readonly present: boolean }>>
+}
+
+export function readLongRecord(kept: LongRecord): RecordOnFile {
+  const attributes = bare<AttributeOnFile>()
+  for (const [name, { values, since, present }] of Object.entries(kept.attributes)) {
+    const state = !present ? 'absent' : values.some((one) => one.trim()) ? 'present' : 'empty'
+    attributes[name] = { values, since: new Date(since), state }
+  }
+  const { nameId } = kept
+  return {
+    ...kept,
+    ...(nameId ? { nameId: { ...nameId, since: new Date(nameId.since) } } : {}),
+    attributes,
+    observedAt: new Date(kept.observedAt),
+  }
+}
