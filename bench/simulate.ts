@@ -14,16 +14,14 @@ import { writeYaml } from '../src/app/policy-file.ts'
 import { portsOf } from '../src/app/ports.ts'
 import { conclude, decide } from '../src/domain/decide.ts'
 import { parsePolicyFile } from '../src/domain/documents.ts'
-import { firstValue } from '../src/domain/model.ts'
 import { isRefusal } from '../src/domain/refusals.ts'
-import { foldKey } from '../src/domain/schema.ts'
 import { applyPolicy } from '../src/flows/apply-policy.ts'
 import { NOTHING_INSECURE } from '../src/http/saml/names.ts'
 import { type Db, openDatabase } from '../src/store/db.ts'
 import { migrateUp } from '../src/store/migrations.ts'
 import { policyReader } from '../src/store/policies.ts'
 import { writeRecord } from '../src/store/record-format.ts'
-import { placeOf } from '../src/store/users.ts'
+import { placeOf, userColumns } from '../src/store/users.ts'
 import { keyPair, metadataXml } from '../test/support/idp.ts'
 import { peoplePolicy, personSays, ROWS } from './support/people.ts'
 import { ISSUER } from './support/prepared.ts'
@@ -48,7 +46,7 @@ try {
   await measure('a draft that changes everybody', renamed, PEOPLE)
   await measure('the policy in force', ROWS, 0)
 } finally {
-  rmSync(folder, { recursive: true })
+  if (!process.env.BENCH_KEEP) rmSync(folder, { recursive: true })
 }
 
 async function apply(db: Db, content: unknown): Promise<void> {
@@ -86,7 +84,6 @@ async function bringIn(db: Db): Promise<void> {
       if (isRefusal(outcome) || !outcome.record) throw new Error(`number ${number} was not let in`)
       const { user, record, keys = [] } = outcome
       const place = { source_id: source.id, external_key: record.externalId.key }
-      const userName = firstValue(user.profile, 'userName') ?? ''
       rows.users.push({
         id: user.id,
         state: user.state,
@@ -94,12 +91,7 @@ async function bringIn(db: Db): Promise<void> {
         state_by: 'system bench',
         created_at: now,
         updated_at: now,
-        user_name: userName,
-        user_name_key: foldKey(userName),
-        profile: JSON.stringify(user.profile),
-        grants: JSON.stringify(user.grants),
-        waiting: JSON.stringify(user.waiting),
-        revision: user.revision,
+        ...userColumns(user),
       })
       rows.user_keys.push(...keys.map(({ name, value, unique }) => ({ name, value, user_id: user.id, is_unique: unique })))
       rows.links.push({ ...place, external_id: record.externalId.value, user_id: user.id, linked_at: now })

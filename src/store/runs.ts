@@ -57,7 +57,7 @@ export const runs: Runs = {
       .modify((query: { client?: { dialect?: string }; forUpdate(table: string): unknown }) => {
         if (query.client?.dialect === 'postgresql') query.forUpdate('users')
       })
-    return withRecords(db, people, db.sealer)
+    return (await rawPeople(db, people)).map((one) => toPerson(one, db.sealer))
   },
 
   async stamp(tx, users, revision) {
@@ -73,11 +73,13 @@ const MOST_AT_ONCE = 500
 
 type Person = Known & { readonly linked: User }
 
-async function withRecords(
-  db: (table: string) => ReturnType<Queries>,
-  people: readonly UserRow[],
-  sealer: Sealer,
-): Promise<readonly Person[]> {
+/** As it comes from the database: nothing is opened yet. */
+interface RawPerson {
+  readonly row: UserRow
+  readonly records: readonly RecordRow[]
+}
+
+async function rawPeople(db: (table: string) => ReturnType<Queries>, people: readonly UserRow[]): Promise<readonly RawPerson[]> {
   const byUser = new Map<UserId, RecordRow[]>()
   for (let i = 0; i < people.length; i += MOST_AT_ONCE) {
     const ids = people.slice(i, i + MOST_AT_ONCE).map(({ id }) => id)
@@ -91,15 +93,19 @@ async function withRecords(
       else byUser.set(row.user_id, [row])
     }
   }
-  return people.map((row) => ({ linked: toUser(row), records: (byUser.get(row.id) ?? []).map((one) => toRecord(one, sealer)) }))
+  return people.map((row) => ({ row, records: byUser.get(row.id) ?? [] }))
 }
 
-/** Everybody who was not erased, by id, with all that is on file of them; for looking only. */
+function toPerson({ row, records }: RawPerson, sealer: Sealer): Person {
+  return { linked: toUser(row), records: records.map((one) => toRecord(one, sealer)) }
+}
+
+/** Everybody who was not erased, by id, with all that is on file of them; for looking only. While one batch is looked at, the next is read. */
 export async function* everybody(
   db: Db,
-  { derivedBefore, size = 250 }: { derivedBefore?: number; size?: number } = {},
+  { derivedBefore, size = 400 }: { derivedBefore?: number; size?: number } = {},
 ): AsyncGenerator<readonly Person[]> {
-  for (let after: Id<'usr'> | '' = ''; ; ) {
+  const read = async (after: Id<'usr'> | ''): Promise<readonly RawPerson[]> => {
     const people: UserRow[] = await db.read((knex) => {
       const query = knex('users')
         .where('users.id', '>', after)
@@ -109,10 +115,17 @@ export async function* everybody(
         .select(...USER_COLUMNS)
       return derivedBefore === undefined ? query : query.where('users.revision', '<', derivedBefore)
     })
-    const last = people.at(-1)
+    return db.read((knex) => rawPeople((table: string) => knex(table), people))
+  }
+  let next: Promise<readonly RawPerson[]> | undefined = read('')
+  while (next) {
+    const batch: readonly RawPerson[] = await next
+    const last = batch.at(-1)
     if (!last) return
-    after = last.id
-    yield await db.read((knex) => withRecords((table: string) => knex(table), people, db.sealer))
+    next = batch.length < size ? undefined : read(last.row.id)
+    // Whoever stops looking does not wait for what is under way.
+    next?.catch(() => {})
+    yield batch.map((one) => toPerson(one, db.sealer))
   }
 }
 

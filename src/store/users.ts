@@ -358,7 +358,8 @@ const STATE_EVENTS: Readonly<Record<Transition['to'], (from: Transition['from'])
 
 // --- rows ----------------------------------------------------------------------------------------------------------------
 
-function userColumns({ profile, grants, waiting, revision }: User) {
+/** A user's own row, but for the state and the times. */
+export function userColumns({ profile, grants, waiting, revision }: User) {
   const userName = firstValue(profile, 'userName')
   if (userName === undefined) throw new Error('a user without a user name cannot be kept')
   return {
@@ -377,13 +378,14 @@ function holdRow(query: { client?: { dialect?: string }; forUpdate(table: string
 }
 
 export function toUser(row: UserRow): User {
-  const grants = fromJson<(Grant & { since: string })[]>(row.grants)
+  // Most people hold and wait for nothing.
+  const grants = row.grants === '[]' ? [] : fromJson<(Grant & { since: string })[]>(row.grants)
   return {
     id: row.id,
     state: row.state,
     profile: toProfile(row.profile),
     grants: grants.map((grant) => ({ ...grant, since: new Date(grant.since) })),
-    waiting: fromJson<string[]>(row.waiting),
+    waiting: row.waiting === '[]' ? [] : fromJson<string[]>(row.waiting),
     revision: row.revision,
   }
 }
