@@ -34,6 +34,8 @@ export async function up(knex: Knex): Promise<void> {
   await knex.schema.alterTable('source_records', (t) => {
     t.setNullable('record')
     t.binary('sealed')
+    // What no row reads has been taken out of it.
+    t.boolean('trimmed').notNullable().defaultTo(false)
   })
   await knex.schema.createTable('sign_in_contents', (t) => {
     t.string('sign_in_id', 30).primary()
@@ -127,6 +129,7 @@ export async function down(knex: Knex): Promise<void> {
   // What is encrypted only the newer release can read; each person's next sign-in brings it again.
   await knex('source_records').whereNull('record').delete()
   await knex.schema.alterTable('source_records', (t) => {
+    t.dropColumn('trimmed')
     t.dropColumn('sealed')
     t.dropNullable('record')
   })

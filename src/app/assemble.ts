@@ -7,6 +7,7 @@ import { hideSensitive } from '../domain/sensitive.ts'
 import { acceptAssertion } from '../flows/accept-assertion.ts'
 import { acceptLogoutRequest, acceptLogoutResponse } from '../flows/accept-logout.ts'
 import { enterApp, issueTicket } from '../flows/enter-app.ts'
+import { trimRecords } from '../flows/look-after-records.ts'
 import { type Refreshed, refreshIfDue, rescueMetadata } from '../flows/refresh-metadata.ts'
 import { refuseSignIn } from '../flows/refuse-sign-in.ts'
 import { startLogout } from '../flows/start-logout.ts'
@@ -124,7 +125,8 @@ export function assemble({
     gate: gate({ ...common, mint, enter: (ask) => enterApp(ports, ask) }),
     ready: policies.inForce,
     sweep: () =>
-      sweepExpired(ports, { now: clock(), keepSignInsDays: config.keepSignInsDays, keepResponsesDays: config.keepResponsesDays }),
+      sweepExpired(ports, { now: clock(), keepSignInsDays: config.keepSignInsDays, keepResponsesDays: config.keepResponsesDays })
+    },
     refreshMetadata: async () => {
       const { connections } = await policies.inForce()
       const looked: Refreshed[] = []

@@ -33,6 +33,8 @@ export interface Config {
   readonly keepSignInsDays: number
   /** How long the whole response of a sign-in is kept; 0: not at all. */
   readonly keepResponsesDays: number
+  /** How long what nobody maps is kept of the last word on a person; 0: as long as the person. */
+  readonly keepUnmappedDays: number
   readonly logLevel: string
   /** Dangerous switches that are on, for the banner. */
   readonly insecure: readonly string[]
@@ -91,6 +93,7 @@ const shape = z.object({
   GATEHOUSE_CLOCK_SKEW_SECONDS: whole(0, 300, 60),
   GATEHOUSE_KEEP_SIGN_INS_DAYS: whole(1, 3650, 90),
   GATEHOUSE_KEEP_RESPONSES_DAYS: whole(0, 3650, 7),
+  GATEHOUSE_KEEP_UNMAPPED_DAYS: whole(0, 3650, 90),
   GATEHOUSE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
   INSECURE_ALLOW_HTTP: onOff,
   INSECURE_ALLOW_SHA1: onOff,
@@ -169,6 +172,7 @@ export function readConfig(environment: Environment): Config {
     clockSkewSeconds: env.GATEHOUSE_CLOCK_SKEW_SECONDS,
     keepSignInsDays: env.GATEHOUSE_KEEP_SIGN_INS_DAYS,
     keepResponsesDays: env.GATEHOUSE_KEEP_RESPONSES_DAYS,
+    keepUnmappedDays: env.GATEHOUSE_KEEP_UNMAPPED_DAYS,
     logLevel: env.GATEHOUSE_LOG_LEVEL,
     insecure,
   }

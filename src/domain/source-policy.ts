@@ -1,11 +1,13 @@
 // What an administrator has said about one source: whom it means, what it may do, and how its words are read. Compiled, so
 // that a decision looks nothing up twice.
 
+import { nameOnFile } from './attribute-names.ts'
 import type { GroupsPolicy } from './groups.ts'
 import type { SourceId } from './ids.ts'
 import type { Revival } from './lifecycle.ts'
 import type { MappingRow, SourcePath } from './mapping.ts'
 import type { Linking, MatchingRule } from './matching.ts'
+import type { RecordOnFile } from './model.ts'
 
 export interface Jit extends Revival {
   /** May a sign-in create somebody who is not here yet? */
@@ -45,3 +47,17 @@ export interface SourcePolicy {
 
 /** What administrators set by hand is a source like any other: its subjects are our users. */
 export const LOCAL = 'src_local' as SourceId
+
+/** Whether anything in this source's policy reads an attribute of a record. Of a source that is out of force, everything may be read again. */
+export function isRead(policy: SourcePolicy | undefined, record: RecordOnFile, attribute: string): boolean {
+  if (!policy || policy.kind === 'local') return true
+  const { mapping, groups, externalId } = policy
+  const reads = (asked: string) => asked === attribute || nameOnFile(record, asked) === attribute
+  if (externalId.root === 'attributes' && reads(externalId.name)) return true
+  if (mapping.some(({ reads: { names } }) => names === undefined || names.some(reads))) return true
+  const from = groups?.read
+  if (!from) return false
+  if ('path' in from) return from.path.root === 'attributes' && reads(from.path.name)
+  const { attributes } = from.expression.reads
+  return attributes !== undefined && (attributes.all || attributes.names.some(reads))
+}

@@ -1,7 +1,9 @@
-// Takes an attribute out of all that is kept of a source's words, and encrypts what is kept anew when the key has changed.
+// Takes out of what is kept of sources' words what is not to be kept, or not any longer; encrypts it anew when the key has changed.
 
 import type { Actor } from '../domain/events.ts'
 import type { SourceId } from '../domain/ids.ts'
+import type { Policy } from '../domain/policy.ts'
+import { isRead } from '../domain/source-policy.ts'
 import type { Audit, Kept, Transactions } from './ports.ts'
 
 type Ports = Transactions & { kept: Kept; audit: Audit }
@@ -18,6 +20,30 @@ export async function redactAttribute(
 }
 
 const BATCH = 500
+
+/**
+ * What nobody reads is kept for a while only: it is there so that an administrator can see it and map it. What the policy reads
+ * stays with the person, because their profile follows from it.
+ */
+export async function trimRecords(
+  ports: Transactions & { kept: Kept },
+  { policy, keepDays, now }: { policy: Policy; keepDays: number; now: Date },
+): Promise<number> {
+  if (!keepDays) return 0
+  const before = new Date(now.getTime() - keepDays * 86_400_000)
+  let done = 0
+  for (;;) {
+    const some = await ports.inTransaction((tx) =>
+      ports.kept.trim(tx, {
+        before,
+        most: BATCH,
+        read: (record, attribute) => isRead(policy.sources.get(record.source), record, attribute),
+      }),
+    )
+    done += some
+    if (some < BATCH) return done
+  }
+}
 
 /** In batches: whoever stops in the middle goes on later. */
 export async function resealRecords(

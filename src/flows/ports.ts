@@ -11,7 +11,7 @@ import type { CaseId, Id, RunId, SessionId, SignInId, SourceId, TokenId, UserId 
 import type { KeyKind } from '../domain/keys.ts'
 import type { Transition } from '../domain/lifecycle.ts'
 import type { Candidate } from '../domain/matching.ts'
-import type { ExternalId, NameId, SourceRecord, User } from '../domain/model.ts'
+import type { ExternalId, NameId, RecordOnFile, SourceRecord, User } from '../domain/model.ts'
 import type { RefusalCode, Remedy } from '../domain/refusals.ts'
 import type { Step } from '../domain/steps.ts'
 
@@ -275,6 +275,14 @@ export interface PolicyDocuments {
 export interface Kept {
   /** Deletes an attribute from all records of a source, and every response that may hold it. */
   redact(tx: Tx, source: SourceId, attribute: string): Promise<{ readonly records: number; readonly responses: number }>
+  /**
+   * Takes out of the next few records that have not changed since `before` what nobody reads. How many were looked at; 0: none is left.
+   * @param read whether the policy reads this attribute of that record
+   */
+  trim(
+    tx: Tx,
+    ask: { readonly before: Date; readonly most: number; readonly read: (record: RecordOnFile, attribute: string) => boolean },
+  ): Promise<number>
   /** Encrypts the next few with the current key; 0: all are. */
   reseal(tx: Tx, most: number): Promise<number>
 }

@@ -63,6 +63,25 @@ export const kept: Kept = {
     }
   },
 
+  async trim(tx, { before, most, read }) {
+    const db = inside(tx)
+    const rows: RecordRow[] = await db('source_records as r')
+      .where({ trimmed: false })
+      .where('observed_at', '<', before)
+      .orderBy(['source_id', 'external_key'])
+      .limit(most)
+      .select(...RECORD_COLUMNS)
+    for (const row of rows) {
+      const record = toRecord(row, db.sealer)
+      const attributes = Object.fromEntries(Object.entries(record.attributes).filter(([name]) => read(record, name)))
+      const place = { source_id: record.source, external_key: row.external_key }
+      await db('source_records')
+        .where(place)
+        .update({ ...sealedRecord({ ...record, attributes }, db.sealer), trimmed: true })
+    }
+    return rows.length
+  },
+
   async reseal(tx, most) {
     const db = inside(tx)
     const { prefix } = db.sealer

@@ -177,9 +177,9 @@ async function keepRecord(db: TxQueries, record: RecordOnFile): Promise<void> {
   const { source, externalId, observedAt } = record
   const sealed = db.sealer.seal(writeRecord(record), placeOf(source, externalId.key))
   await db('source_records')
-    .insert({ source_id: source, external_key: externalId.key, record: null, sealed, observed_at: observedAt })
+    .insert({ source_id: source, external_key: externalId.key, record: null, sealed, trimmed: false, observed_at: observedAt })
     .onConflict(['source_id', 'external_key'])
-    .merge(['record', 'sealed', 'observed_at'])
+    .merge(['record', 'sealed', 'trimmed', 'observed_at'])
 }
 
 async function removeLink(db: TxQueries, source: SourceId, { key }: ExternalId): Promise<void> {

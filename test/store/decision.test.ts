@@ -14,6 +14,7 @@ import { isRefusal } from '../../src/domain/refusals.ts'
 import { answering } from '../../src/flows/answering.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
 import { changeState } from '../../src/flows/change-state.ts'
+import { trimRecords } from '../../src/flows/look-after-records.ts'
 import { reapplyPolicy } from '../../src/flows/reapply-policy.ts'
 import { settleCase } from '../../src/flows/settle-case.ts'
 import { surveyPeople } from '../../src/flows/survey-people.ts'
@@ -174,6 +175,27 @@ for (const dialect of dialects) {
       } finally {
         await strange.close()
       }
+    })
+
+    it('keeps what nobody reads for a while only, and what somebody reads for good', async () => {
+      const { user } = await change({ uid: 'trim', mail: 'trim@x', department: 'IT', 'urn:x/hobby': 'chess' }, 'trim')
+      const names = async () => {
+        for await (const people of everybody(database.db)) {
+          const person = people.find(({ linked }) => linked.id === user.id)
+          if (person) return Object.keys(person.records[0]?.attributes ?? {})
+        }
+        return undefined
+      }
+      const inForce = await policy()
+      await trimRecords(ports, { policy: inForce, keepDays: 30, now: new Date(NOW.getTime() + 29 * 86_400_000) })
+      assert.deepEqual(await names(), ['uid', 'mail', 'department', 'urn:x/hobby'])
+      const later = new Date(NOW.getTime() + 31 * 86_400_000)
+      assert.ok((await trimRecords(ports, { policy: inForce, keepDays: 30, now: later })) > 0)
+      assert.deepEqual(await names(), ['uid', 'mail', 'department'])
+      assert.equal(await trimRecords(ports, { policy: inForce, keepDays: 30, now: later }), 0)
+      const again = await change({ uid: 'trim', mail: 'trim@x', department: 'IT', 'urn:x/hobby': 'chess' }, 'trim')
+      assert.deepEqual([again.kind, again.attributes], ['unchanged', []])
+      assert.deepEqual(await names(), ['uid', 'mail', 'department', 'urn:x/hobby'])
     })
 
     it('derives everybody again, and goes on where it was stopped', async () => {

@@ -2,8 +2,10 @@
 
 import { type Command, InvalidArgumentError } from 'commander'
 import { type LifecycleState, lifecycleStates } from '../../domain/lifecycle.ts'
+import type { Profile } from '../../domain/model.ts'
 import { noAttribute } from '../../domain/policy.ts'
 import { isRefusal } from '../../domain/refusals.ts'
+import type { Schema } from '../../domain/schema.ts'
 import { hideSensitive } from '../../domain/sensitive.ts'
 import { changeState } from '../../flows/change-state.ts'
 import { editUser } from '../../flows/edit-user.ts'
@@ -11,7 +13,7 @@ import { findUser, listUsers, sourceNames } from '../../store/console-reads.ts'
 import { policyReader } from '../../store/policies.ts'
 import { portsOf } from '../ports.ts'
 import { atMost, CommandFailure, changeInWords, EXIT, plain, print, printJson, printTable, time } from './output.ts'
-import { atWork } from './workplace.ts'
+import { atWork, type Workplace } from './workplace.ts'
 
 export function userCommands(program: Command): void {
   const user = program.command('user').description('look at people, set values by hand, open and end their access')
@@ -117,6 +119,7 @@ async function show(who: string, options: { reveal: boolean; json: boolean }): P
         value.via ?? '',
       ]),
     )
+    await printReferences(db, user.profile, schema)
     const lost = Object.entries(shown).flatMap(([name, value]) => (value.lost ?? []).map((one) => ({ name, ...one })))
     if (lost.length) {
       print('')
@@ -148,6 +151,17 @@ async function show(who: string, options: { reveal: boolean; json: boolean }): P
       user.events.map((event) => [time(event.at), event.kind, plain(event.actor)]),
     )
   })
+}
+
+/** A reference is kept as it was said, and looked up when somebody asks, so that it does not matter who was here first. */
+async function printReferences(db: Workplace['db'], profile: Profile, schema: Schema): Promise<void> {
+  for (const [name, { values }] of Object.entries(profile)) {
+    if (schema.get(name)?.type !== 'reference') continue
+    for (const value of values) {
+      const other = await findUser(db, value)
+      print(`${name} ${plain(value)}: ${other ? `${other.id}, ${other.state}` : 'nobody here has that name'}`)
+    }
+  }
 }
 
 async function change(who: string, verb: Verb, options: { reason: string; json: boolean }): Promise<void> {
