@@ -124,8 +124,10 @@ export function assemble({
     doors,
     gate: gate({ ...common, mint, enter: (ask) => enterApp(ports, ask) }),
     ready: policies.inForce,
-    sweep: () =>
-      sweepExpired(ports, { now: clock(), keepSignInsDays: config.keepSignInsDays, keepResponsesDays: config.keepResponsesDays })
+    sweep: async () => {
+      const { keepSignInsDays, keepResponsesDays, keepUnmappedDays: keepDays } = config
+      await trimRecords(ports, { policy: await policies.inForce(), keepDays, now: clock() })
+      return sweepExpired(ports, { now: clock(), keepSignInsDays, keepResponsesDays })
     },
     refreshMetadata: async () => {
       const { connections } = await policies.inForce()
