@@ -3,13 +3,14 @@
 // Never half-applies: one value that cannot be used refuses the whole record, with the row's name and the reason.
 
 import { nameOnFile } from './attribute-names.ts'
-import { celValue, type Expression, ExpressionFailure, LARGEST_COST, LONGEST_TEXT } from './expressions.ts'
-import type { AttributeOnFile, Profile, RecordOnFile, Said } from './model.ts'
+import { type Expression, ExpressionFailure, LARGEST_COST, LONGEST_TEXT } from './expressions.ts'
+import type { AttributeOnFile, Profile, RecordOnFile } from './model.ts'
 import { sameValues } from './records.ts'
 import { type Refusal, refuse } from './refusals.ts'
 import { type AttributeDefinition, normaliseValues } from './schema.ts'
 import { hide } from './sensitive.ts'
 import type { SourcePolicy } from './source-policy.ts'
+import { ABSENT, type Found, inEffect, NOTHING, type Origin, Views } from './views.ts'
 
 export type SourcePath = { readonly root: 'nameID' } | { readonly root: 'attributes'; readonly name: string; readonly index?: number }
 
@@ -72,8 +73,6 @@ export interface MappedValue {
   /** Since when, and with which sign-in; undefined: `originOf` tells, which takes a while and is seldom asked. */
   readonly origin: Origin | undefined
 }
-
-export type Origin = Pick<Said, 'since' | 'via'>
 
 export interface Mapped {
   readonly values: ReadonlyMap<string, MappedValue>
@@ -173,12 +172,6 @@ function hint(to: AttributeDefinition, { from, reader }: MappingRow, values: rea
   return `; ${from}[0] picks the first`
 }
 
-interface Found {
-  readonly outcome: 'mapped' | 'kept' | 'empty' | 'absent'
-  readonly values: readonly string[]
-  readonly origin: Origin | undefined
-}
-
 function read(views: Views, record: RecordOnFile, row: MappingRow): Found | { readonly refusal: Refusal } {
   const { reader } = row
   switch (reader.kind) {
@@ -190,10 +183,6 @@ function read(views: Views, record: RecordOnFile, row: MappingRow): Found | { re
       return readExpression(views, reader.expression, row)
   }
 }
-
-const NOTHING: readonly string[] = []
-
-const ABSENT: Found = { outcome: 'absent', values: NOTHING, origin: undefined }
 
 function readPath(record: RecordOnFile, path: SourcePath, row: MappingRow): Found {
   if (path.root === 'nameID') {
@@ -207,22 +196,6 @@ function readPath(record: RecordOnFile, path: SourcePath, row: MappingRow): Foun
   const value = found.values[path.index]
   return value === undefined ? ABSENT : { outcome: found.outcome, values: [value], origin: found.origin }
 }
-
-type Keeping = Pick<MappingRow, 'when' | 'absent' | 'empty'>
-
-/** The three cases, as the row wants them. */
-function inEffect(attribute: AttributeOnFile, { when, absent, empty }: Keeping): Found {
-  const { state, values, first } = attribute
-  if (when === 'create' && first !== undefined) {
-    if (first === null) return ABSENT
-    return { outcome: first.values.length ? 'kept' : 'empty', values: first.values, origin: first }
-  }
-  if (state === 'present') return { outcome: 'mapped', values, origin: attribute }
-  const keeps = when === 'create' || (state === 'empty' ? empty : absent) === 'keep'
-  return keeps && values.length ? { outcome: 'kept', values, origin: attribute } : state === 'empty' ? EMPTY : ABSENT
-}
-
-const EMPTY: Found = { outcome: 'empty', values: NOTHING, origin: undefined }
 
 function readExpression(views: Views, expression: Expression, row: MappingRow): Found | { readonly refusal: Refusal } {
   const view = views.of(row)
@@ -274,68 +247,4 @@ function textOf(value: unknown): string {
   if (typeof value === 'string') return value
   if (typeof value === 'boolean' || typeof value === 'bigint' || typeof value === 'number') return String(value)
   throw new ExpressionFailure('gives something that is neither text nor a number nor true or false', 0)
-}
-
-interface View {
-  readonly inputs: Readonly<Record<string, unknown>>
-  readonly longest: number
-  /** An attribute with a value that no expression is to work on. */
-  readonly tooLong: string | undefined
-}
-
-const NO_SESSION = { authnContext: '', authnInstant: '' }
-
-/** What expressions see of one record: one view for each way in which rows may want the three cases, made when first asked for. */
-class Views {
-  private readonly made: (View | undefined)[] = []
-  private user: Record<string, unknown> | undefined
-  private readonly record: RecordOnFile
-  private readonly policy: SourcePolicy
-
-  constructor(record: RecordOnFile, policy: SourcePolicy) {
-    this.record = record
-    this.policy = policy
-    if (policy.reads.user) this.user = { ...policy.nobody }
-  }
-
-  /** What a row has made, for the rows that build on it. */
-  put(to: AttributeDefinition, values: readonly string[]): void {
-    if (this.user) this.user[to.name] = celValue(to.type, values)
-  }
-
-  of(keeping: Keeping): View {
-    const key = (keeping.when === 'create' ? 4 : 0) + (keeping.absent === 'keep' ? 2 : 0) + (keeping.empty === 'keep' ? 1 : 0)
-    const made = this.made[key]
-    if (made) return made
-    const { record, policy } = this
-    // Maps, because an identity provider may call an attribute `constructor`.
-    const attributes = new Map<string, readonly string[]>()
-    let longest = 0
-    let tooLong: string | undefined
-    const take = (asked: string, name: string | undefined) => {
-      if (name === undefined) return
-      const word = inEffect(record.attributes[name] as AttributeOnFile, keeping)
-      if (word.outcome === 'absent') return
-      const { values } = word
-      attributes.set(asked, values)
-      if (values.length > longest) longest = values.length
-      for (const value of values) if (value.length > LONGEST_TEXT) tooLong = name
-    }
-    if (policy.reads.all) for (const name in record.attributes) take(name, name)
-    for (const asked of policy.reads.names) take(asked, nameOnFile(record, asked))
-    const { nameId, session = NO_SESSION } = record
-    const view: View = {
-      longest,
-      tooLong,
-      inputs: {
-        attributes,
-        nameID: nameId?.value ?? '',
-        session: { authnContext: session.authnContext, authnInstant: session.authnInstant, nameIDFormat: nameId?.format ?? '' },
-        source: policy.asSource,
-        user: this.user,
-      },
-    }
-    this.made[key] = view
-    return view
-  }
 }

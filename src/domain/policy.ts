@@ -2,7 +2,7 @@
 // document says of another: attributes that exist, expressions that can run, rows in an order. A document with a fault is
 // not applied; one that has grown a fault (kept by an earlier release) is out of force, and said so.
 
-import type { DecisionPolicy } from './decide.ts'
+import type { DecisionPolicy } from './deciding.ts'
 import {
   type AppSpec,
   type ConnectionSpec,

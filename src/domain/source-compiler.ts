@@ -3,15 +3,8 @@
 
 import { couldBeSame } from './attribute-names.ts'
 import type { ConnectionSpec, MappingRowSpec } from './documents.ts'
-import {
-  celValue,
-  compilePattern,
-  type Expression,
-  groupsLanguage,
-  type Language,
-  type LookupTables,
-  mappingLanguage,
-} from './expressions.ts'
+import { compilePattern, type LookupTables } from './expression-shape.ts'
+import { celValue, type Expression, groupsLanguage, type Language, mappingLanguage } from './expressions.ts'
 import type { GroupsPolicy } from './groups.ts'
 import type { SourceId } from './ids.ts'
 import { type MappingRow, parseSourcePath, type Reader, type RowReads, type SourcePath } from './mapping.ts'

@@ -3,12 +3,13 @@
 // and nothing else.
 
 import type { VerifiedAssertion } from '../domain/assertion.ts'
-import { decide, type Explanation, type Hearing, withoutRedacted } from '../domain/decide.ts'
+import { decide, type Hearing, withoutRedacted } from '../domain/decide.ts'
 import type { Actor } from '../domain/events.ts'
 import type { SignInId, UserId } from '../domain/ids.ts'
 import type { SourceRecord } from '../domain/model.ts'
 import type { Connection, Policy } from '../domain/policy.ts'
 import { isRefusal, kindOf, type Refusal, type RefusalCode, refuse } from '../domain/refusals.ts'
+import type { Explanation } from '../domain/settle.ts'
 import type { SourcePolicy } from '../domain/source-policy.ts'
 import { type Step, Trace } from '../domain/steps.ts'
 import { answering } from './answering.ts'

@@ -2,7 +2,7 @@
 // Whatever writes takes a Tx, so that a flow cannot write outside the transaction it owns.
 
 import type { NameQualifiers } from '../domain/assertion.ts'
-import type { Change, Known, Question } from '../domain/decide.ts'
+import type { Known, Question } from '../domain/deciding.ts'
 import type { DocumentInForce, DocumentKind, MetadataSpec, PolicyDocument } from '../domain/documents.ts'
 import type { Entitled } from '../domain/entitlements.ts'
 import type { Actor, AuditEvent } from '../domain/events.ts'
@@ -13,6 +13,7 @@ import type { Transition } from '../domain/lifecycle.ts'
 import type { Candidate } from '../domain/matching.ts'
 import type { ExternalId, NameId, RecordOnFile, SourceRecord, User } from '../domain/model.ts'
 import type { RefusalCode, Remedy } from '../domain/refusals.ts'
+import type { Change } from '../domain/settle.ts'
 import type { Step } from '../domain/steps.ts'
 
 declare const open: unique symbol

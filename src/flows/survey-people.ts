@@ -2,11 +2,12 @@
 // would collide, be refused, gain or lose an entitlement. Writes nothing. Counts are complete, and people go by one at a
 // time, so that a hundred thousand take no more memory than a thousand.
 
-import { conclude, type DecisionPolicy, decideAgain, type Known, type Question } from '../domain/decide.ts'
+import { decideAgain } from '../domain/decide.ts'
+import { conclude, type DecisionPolicy, type Known, type Question } from '../domain/deciding.ts'
 import type { UserId } from '../domain/ids.ts'
 import { keysOf } from '../domain/keys.ts'
-import type { AttributeChange } from '../domain/mastery.ts'
 import { firstValue, type User } from '../domain/model.ts'
+import type { AttributeChange } from '../domain/profile-change.ts'
 import { isRefusal } from '../domain/refusals.ts'
 import type { KeyHolder } from './ports.ts'
 

@@ -7,7 +7,7 @@ import { foldKey } from '../domain/schema.ts'
 import { LOCAL } from '../domain/source-policy.ts'
 import type { Step } from '../domain/steps.ts'
 import { type Db, fromJson, toDate } from './db.ts'
-import { toUser } from './users.ts'
+import { toUser } from './user-rows.ts'
 
 export interface UserLine {
   readonly id: UserId

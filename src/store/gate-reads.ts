@@ -5,7 +5,7 @@
 import type { SessionId, SourceId, UserId } from '../domain/ids.ts'
 import type { User } from '../domain/model.ts'
 import { type Db, toDate } from './db.ts'
-import { toUser } from './users.ts'
+import { toUser } from './user-rows.ts'
 
 export interface SessionInForce {
   readonly id: SessionId

@@ -9,7 +9,7 @@ import type { Sealer } from './sealing.ts'
 import { contentPlace, toContent } from './sign-ins.ts'
 import { secretPlace } from './tombstones.ts'
 import { inside } from './transactions.ts'
-import { placeOf, RECORD_COLUMNS, type RecordRow, toRecord } from './users.ts'
+import { placeOf, RECORD_COLUMNS, type RecordRow, toRecord } from './user-rows.ts'
 
 const BATCH = 500
 

@@ -1,14 +1,14 @@
 // Keeps runs: how far a pass over everybody has come, and what it has found. A batch and its place are written together, so
 // that whoever goes on begins where the last one ended.
 
-import type { Known } from '../domain/decide.ts'
+import type { Known } from '../domain/deciding.ts'
 import type { Id, RunId, UserId } from '../domain/ids.ts'
 import type { User } from '../domain/model.ts'
 import type { Run, RunCounts, Runs } from '../flows/ports.ts'
 import { type Db, fromJson, toDate } from './db.ts'
 import type { Sealer } from './sealing.ts'
 import { inside, type Queries } from './transactions.ts'
-import { RECORD_COLUMNS, type RecordRow, toRecord, toUser, USER_COLUMNS, type UserRow } from './users.ts'
+import { RECORD_COLUMNS, type RecordRow, toRecord, toUser, USER_COLUMNS, type UserRow } from './user-rows.ts'
 
 interface RunRow {
   id: RunId

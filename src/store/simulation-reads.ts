@@ -1,12 +1,13 @@
 // What a look at everybody, or at past sign-ins, needs of the database. Reads only, outside any transaction; many keys in one
 // question, because a hundred thousand people ask.
 
-import type { Question } from '../domain/decide.ts'
+import type { Question } from '../domain/deciding.ts'
 import type { SignInId, SourceId } from '../domain/ids.ts'
 import type { KeyHolder, PastSignIn, SignInContent } from '../flows/ports.ts'
 import { type Db, fromJson } from './db.ts'
 import { toContent } from './sign-ins.ts'
-import { answerFrom, RECORD_COLUMNS, type RecordRow, toRecord } from './users.ts'
+import { RECORD_COLUMNS, type RecordRow, toRecord } from './user-rows.ts'
+import { answerFrom } from './users.ts'
 
 /** What the decision asks, of what is committed at this moment. */
 export function lookingAnswer(db: Db): (question: Question) => Promise<unknown> {

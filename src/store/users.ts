@@ -1,43 +1,33 @@
 // Keeps users, their keys, links, source records, seats, and the audit events of their changes. `commit` is the only way a
 // user changes. Records are encrypted; profiles are not, because the gate reads them with every request.
 
-import type { Change, Known, Question } from '../domain/decide.ts'
+import type { Known, Question } from '../domain/deciding.ts'
 import type { Entitled } from '../domain/entitlements.ts'
-import type { AuditEvent, EventKind } from '../domain/events.ts'
 import type { SourceId, UserId } from '../domain/ids.ts'
 import { type Key, type KeyKind, keysOf } from '../domain/keys.ts'
 import type { Transition } from '../domain/lifecycle.ts'
-import type { AttributeChange } from '../domain/mastery.ts'
 import type { Holder } from '../domain/matching.ts'
-import { type ExternalId, firstValue, type Grant, type Profile, type ProfileValue, type RecordOnFile, type User } from '../domain/model.ts'
-import { foldKey } from '../domain/schema.ts'
-import { hide } from '../domain/sensitive.ts'
-import type { CommitContext, KeyClash, Relink, StateChange, Tx, UserCommit, Users } from '../flows/ports.ts'
+import type { ExternalId, RecordOnFile, User } from '../domain/model.ts'
+import type { Change } from '../domain/settle.ts'
+import type { CommitContext, KeyClash, Relink, Tx, UserCommit, Users } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
-import { fromJson } from './db.ts'
-import { type LongRecord, readLongRecord, readRecord, writeRecord } from './record-format.ts'
+import { erase } from './erase.ts'
+import { writeRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
-import { makeTombstone, tombstoneOf } from './tombstones.ts'
+import { tombstoneOf } from './tombstones.ts'
 import { inside, type TxQueries } from './transactions.ts'
-
-export interface UserRow {
-  id: UserId
-  state: User['state']
-  profile: unknown
-  grants: unknown
-  waiting: unknown
-  revision: number
-}
-
-export interface RecordRow {
-  record: unknown
-  sealed: Uint8Array | null
-  source_id: SourceId | null
-  external_key: string
-}
-
-export const USER_COLUMNS = ['users.id', 'users.state', 'users.profile', 'users.grants', 'users.waiting', 'users.revision'] as const
-export const RECORD_COLUMNS = ['r.record', 'r.sealed', 'r.source_id', 'r.external_key'] as const
+import { eventsOf } from './user-events.ts'
+import {
+  placeOf,
+  RECORD_COLUMNS,
+  type RecordRow,
+  toProfile,
+  toRecord,
+  toUser,
+  USER_COLUMNS,
+  type UserRow,
+  userColumns,
+} from './user-rows.ts'
 
 export const users: Users = { answer, take, commit, rekey }
 
@@ -231,41 +221,6 @@ async function moveSeats(db: TxQueries, { seats }: Entitled): Promise<void> {
   }
 }
 
-/** What is left: that there was somebody, and digests of what sources called them, so that these do not bring them back. */
-async function erase(db: TxQueries, id: UserId): Promise<void> {
-  const links: { source_id: SourceId; external_key: string; external_id: string }[] = await db('links').where({ user_id: id })
-  for (const { source_id, external_key, external_id } of links) {
-    const place = { source_id, external_key }
-    await db('source_records').where(place).delete()
-    await db('match_cases').where(place).delete()
-    await forgetSignIns(db, { source_id, subject: external_id })
-    await db('links')
-      .where(place)
-      .update({ external_key: await makeTombstone(db, source_id, external_key), external_id: ERASED })
-  }
-  // Attempts under other names, in which they were met as somebody who could be meant.
-  const cases: { id: string; source_id: SourceId; external_id: string }[] = await db('match_cases')
-    .whereRaw('cast(candidates as text) like ?', [`%"${id}"%`])
-    .select('id', 'source_id', 'external_id')
-  for (const { id: met, source_id, external_id } of cases) {
-    await forgetSignIns(db, { source_id, subject: external_id })
-    await db('match_cases').where({ id: met }).delete()
-  }
-  await forgetSignIns(db, { user_id: id })
-  await db('user_keys').where({ user_id: id }).delete()
-  await db('users').where({ id }).update({ user_name: id, user_name_key: id, profile: '{}' })
-  // That something happened, when and by whom stays; what it was about the person does not.
-  await db('audit_events').where({ user_id: id }).update({ details: null })
-}
-
-/** That somebody tried stays, and what came of it. */
-async function forgetSignIns(db: TxQueries, which: Record<string, string>): Promise<void> {
-  await db('sign_in_contents').whereIn('sign_in_id', db('sign_ins').where(which).select('id')).delete()
-  await db('sign_ins').where(which).update({ subject: null, detail: null, steps: null })
-}
-
-const ERASED = '(erased)'
-
 const BATCH = 500
 
 async function rekey(tx: Tx, kinds: readonly KeyKind[]): Promise<readonly KeyClash[]> {
@@ -306,115 +261,7 @@ async function rekey(tx: Tx, kinds: readonly KeyKind[]): Promise<readonly KeyCla
   return clashes
 }
 
-// --- events --------------------------------------------------------------------------------------------------------------
-
-function eventsOf(change: UserCommit, { actor, now, signIn, run }: CommitContext): readonly AuditEvent[] {
-  const common = { at: now, actor, user: change.user.id, ...(signIn ? { signIn } : {}), ...(run ? { run } : {}) }
-  if (change.kind === 'relink') {
-    const { source, externalId, replaces, why } = change
-    const details = { externalId: externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
-    return [{ ...common, kind: replaces ? 'user.relinked' : 'user.linked', source, details }]
-  }
-  if (change.kind === 'state') return [stateEvent(common, change)]
-  const events: AuditEvent[] = []
-  const { record, link, entitled } = change
-  const about = record ? { source: record.source } : {}
-  const attributes = change.attributes.map(shown)
-  const moved = { ...(entitled.gained.length ? { gained: entitled.gained } : {}), ...(entitled.lost.length ? { lost: entitled.lost } : {}) }
-  if (change.kind === 'create') events.push({ ...common, kind: 'user.created', details: { attributes, ...moved } })
-  if (change.transition) events.push(stateEvent(common, { transition: change.transition }))
-  if (link && record) {
-    const { replaces, why } = link
-    const details = { externalId: record.externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
-    events.push({ ...common, ...about, kind: replaces ? 'user.relinked' : 'user.linked', details })
-  }
-  if (change.kind === 'update' && (attributes.length || Object.keys(moved).length))
-    events.push({ ...common, ...about, kind: 'user.updated', details: { attributes, ...moved } })
-  return events
-}
-
-function shown({ attribute, before, after, sensitive }: AttributeChange) {
-  return sensitive ? { attribute, before: hide(before), after: hide(after) } : { attribute, before, after }
-}
-
-function stateEvent(
-  common: Omit<AuditEvent, 'kind'>,
-  { transition, entitled }: Pick<StateChange, 'transition'> & Partial<StateChange>,
-): AuditEvent {
-  const { from, to, reason } = transition
-  const lost = entitled?.lost.length ? { lost: entitled.lost } : {}
-  return { ...common, kind: STATE_EVENTS[to](from), details: { from, reason, ...lost } }
-}
-
-const STATE_EVENTS: Readonly<Record<Transition['to'], (from: Transition['from']) => EventKind>> = {
-  active: (from) => (from === 'staged' ? 'user.activated' : 'user.restored'),
-  suspended: () => 'user.suspended',
-  deprovisioned: () => 'user.deprovisioned',
-  erased: () => 'user.erased',
-  staged: () => {
-    throw new Error('nobody becomes staged')
-  },
-}
-
-// --- rows ----------------------------------------------------------------------------------------------------------------
-
-/** A user's own row, but for the state and the times. */
-export function userColumns({ profile, grants, waiting, revision }: User) {
-  const userName = firstValue(profile, 'userName')
-  if (userName === undefined) throw new Error('a user without a user name cannot be kept')
-  return {
-    user_name: userName,
-    user_name_key: foldKey(userName),
-    profile: writeProfile(profile),
-    grants: JSON.stringify(grants),
-    waiting: JSON.stringify(waiting),
-    revision,
-  }
-}
-
 /** Two sign-ins of one person wait for each other. SQLite's writer is alone anyway. */
 function holdRow(query: { client?: { dialect?: string }; forUpdate(table: string): unknown }, table: string | undefined): void {
   if (table !== undefined && query.client?.dialect === 'postgresql') query.forUpdate(table)
-}
-
-export function toUser(row: UserRow): User {
-  // Most people hold and wait for nothing.
-  const grants = row.grants === '[]' ? [] : fromJson<(Grant & { since: string })[]>(row.grants)
-  return {
-    id: row.id,
-    state: row.state,
-    profile: toProfile(row.profile),
-    grants: grants.map((grant) => ({ ...grant, since: new Date(grant.since) })),
-    waiting: row.waiting === '[]' ? [] : fromJson<string[]>(row.waiting),
-    revision: row.revision,
-  }
-}
-
-/** Times as numbers, which are read in a fraction of the time. */
-function writeProfile(profile: Profile): string {
-  const kept: Record<string, unknown> = {}
-  for (const name in profile) {
-    const value = profile[name] as ProfileValue
-    kept[name] = { ...value, since: value.since.getTime() }
-  }
-  return JSON.stringify(kept)
-}
-
-export function toProfile(column: unknown): Profile {
-  const values = fromJson<Record<string, ProfileValue & { since: string | number }>>(column)
-  for (const name in values) {
-    const value = values[name] as { since: string | number | Date }
-    value.since = new Date(value.since)
-  }
-  return values as unknown as Profile
-}
-
-export function placeOf(source: SourceId, externalKey: string): string {
-  return `record ${source} ${externalKey}`
-}
-
-/** Sealed; or in the clear, as an earlier release kept it. */
-export function toRecord({ record, sealed, source_id, external_key }: RecordRow, sealer: Sealer): RecordOnFile {
-  if (sealed && source_id) return readRecord(sealer.open(sealed, placeOf(source_id, external_key)))
-  return readLongRecord(fromJson<LongRecord>(record))
 }

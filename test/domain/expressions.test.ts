@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { compilePattern, LARGEST_COST } from '../../src/domain/expressions.ts'
+import { compilePattern } from '../../src/domain/expression-shape.ts'
+import { LARGEST_COST } from '../../src/domain/expressions.ts'
 import { compilePolicy } from '../../src/domain/policy.ts'
 import { isRefusal } from '../../src/domain/refusals.ts'
 import { type AttributeDefinition, foldKey, normaliseValues } from '../../src/domain/schema.ts'

@@ -2,16 +2,8 @@
 // a decision table needs; what the databases promise is tested on the databases.
 
 import assert from 'node:assert/strict'
-import {
-  type Change,
-  conclude,
-  type Decision,
-  decide,
-  decideAgain,
-  decideEdit,
-  type Known,
-  type Question,
-} from '../../src/domain/decide.ts'
+import { type Decision, decide, decideAgain, decideEdit } from '../../src/domain/decide.ts'
+import { conclude, type Known, type Question } from '../../src/domain/deciding.ts'
 import { type DocumentInForce, parsePolicyFile, singlesOf } from '../../src/domain/documents.ts'
 import type { SourceId, UserId } from '../../src/domain/ids.ts'
 import { keysOf } from '../../src/domain/keys.ts'
@@ -19,6 +11,7 @@ import type { Holder } from '../../src/domain/matching.ts'
 import type { ExternalId, RecordOnFile, SourceRecord, User } from '../../src/domain/model.ts'
 import { compilePolicy, type Policy } from '../../src/domain/policy.ts'
 import { isRefusal, type Refusal } from '../../src/domain/refusals.ts'
+import type { Change } from '../../src/domain/settle.ts'
 
 export const PERSISTENT = 'urn:oasis:names:tc:SAML:2.0:nameid-format:persistent'
 export const NOW = new Date('2026-02-01T08:00:00Z')

@@ -1,0 +1,40 @@
+// Deletes what is known of a person.
+
+import type { SourceId, UserId } from '../domain/ids.ts'
+import { makeTombstone } from './tombstones.ts'
+import type { TxQueries } from './transactions.ts'
+
+/** What is left: that there was somebody, and digests of what sources called them, so that these do not bring them back. */
+export async function erase(db: TxQueries, id: UserId): Promise<void> {
+  const links: { source_id: SourceId; external_key: string; external_id: string }[] = await db('links').where({ user_id: id })
+  for (const { source_id, external_key, external_id } of links) {
+    const place = { source_id, external_key }
+    await db('source_records').where(place).delete()
+    await db('match_cases').where(place).delete()
+    await forgetSignIns(db, { source_id, subject: external_id })
+    await db('links')
+      .where(place)
+      .update({ external_key: await makeTombstone(db, source_id, external_key), external_id: ERASED })
+  }
+  // Attempts under other names, in which they were met as somebody who could be meant.
+  const cases: { id: string; source_id: SourceId; external_id: string }[] = await db('match_cases')
+    .whereRaw('cast(candidates as text) like ?', [`%"${id}"%`])
+    .select('id', 'source_id', 'external_id')
+  for (const { id: met, source_id, external_id } of cases) {
+    await forgetSignIns(db, { source_id, subject: external_id })
+    await db('match_cases').where({ id: met }).delete()
+  }
+  await forgetSignIns(db, { user_id: id })
+  await db('user_keys').where({ user_id: id }).delete()
+  await db('users').where({ id }).update({ user_name: id, user_name_key: id, profile: '{}' })
+  // That something happened, when and by whom stays; what it was about the person does not.
+  await db('audit_events').where({ user_id: id }).update({ details: null })
+}
+
+/** That somebody tried stays, and what came of it. */
+async function forgetSignIns(db: TxQueries, which: Record<string, string>): Promise<void> {
+  await db('sign_in_contents').whereIn('sign_in_id', db('sign_ins').where(which).select('id')).delete()
+  await db('sign_ins').where(which).update({ subject: null, detail: null, steps: null })
+}
+
+const ERASED = '(erased)'

@@ -1,0 +1,55 @@
+// The audit events that tell of a user's change. Names and numbers, and values of a profile that are not sensitive.
+
+import type { AuditEvent, EventKind } from '../domain/events.ts'
+import type { Transition } from '../domain/lifecycle.ts'
+import type { AttributeChange } from '../domain/profile-change.ts'
+import { hide } from '../domain/sensitive.ts'
+import type { CommitContext, StateChange, UserCommit } from '../flows/ports.ts'
+
+export function eventsOf(change: UserCommit, { actor, now, signIn, run }: CommitContext): readonly AuditEvent[] {
+  const common = { at: now, actor, user: change.user.id, ...(signIn ? { signIn } : {}), ...(run ? { run } : {}) }
+  if (change.kind === 'relink') {
+    const { source, externalId, replaces, why } = change
+    const details = { externalId: externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
+    return [{ ...common, kind: replaces ? 'user.relinked' : 'user.linked', source, details }]
+  }
+  if (change.kind === 'state') return [stateEvent(common, change)]
+  const events: AuditEvent[] = []
+  const { record, link, entitled } = change
+  const about = record ? { source: record.source } : {}
+  const attributes = change.attributes.map(shown)
+  const moved = { ...(entitled.gained.length ? { gained: entitled.gained } : {}), ...(entitled.lost.length ? { lost: entitled.lost } : {}) }
+  if (change.kind === 'create') events.push({ ...common, kind: 'user.created', details: { attributes, ...moved } })
+  if (change.transition) events.push(stateEvent(common, { transition: change.transition }))
+  if (link && record) {
+    const { replaces, why } = link
+    const details = { externalId: record.externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
+    events.push({ ...common, ...about, kind: replaces ? 'user.relinked' : 'user.linked', details })
+  }
+  if (change.kind === 'update' && (attributes.length || Object.keys(moved).length))
+    events.push({ ...common, ...about, kind: 'user.updated', details: { attributes, ...moved } })
+  return events
+}
+
+function shown({ attribute, before, after, sensitive }: AttributeChange) {
+  return sensitive ? { attribute, before: hide(before), after: hide(after) } : { attribute, before, after }
+}
+
+function stateEvent(
+  common: Omit<AuditEvent, 'kind'>,
+  { transition, entitled }: Pick<StateChange, 'transition'> & Partial<StateChange>,
+): AuditEvent {
+  const { from, to, reason } = transition
+  const lost = entitled?.lost.length ? { lost: entitled.lost } : {}
+  return { ...common, kind: STATE_EVENTS[to](from), details: { from, reason, ...lost } }
+}
+
+const STATE_EVENTS: Readonly<Record<Transition['to'], (from: Transition['from']) => EventKind>> = {
+  active: (from) => (from === 'staged' ? 'user.activated' : 'user.restored'),
+  suspended: () => 'user.suspended',
+  deprovisioned: () => 'user.deprovisioned',
+  erased: () => 'user.erased',
+  staged: () => {
+    throw new Error('nobody becomes staged')
+  },
+}
