@@ -48,6 +48,14 @@ export async function up(knex: Knex): Promise<void> {
     t.string('actor_name', 120)
   })
 
+  // What sources called people once, as digests: should they be erased, these do not bring them back either.
+  await knex.schema.createTable('former_names', (t) => {
+    t.string('source_id', 30).notNullable().references('sources.id')
+    t.string('digest', 60).notNullable()
+    t.string('user_id', 30).notNullable().references('users.id').index()
+    t.primary(['source_id', 'digest'])
+  })
+
   // Of ours alone, encrypted; what it makes outlasts the key that it is encrypted with.
   await knex.schema.createTable('kept_secrets', (t) => {
     t.string('name', 40).primary()
@@ -92,6 +100,9 @@ export async function up(knex: Knex): Promise<void> {
     t.timestamp('updated_at', { useTz: true }).notNullable()
   })
 
+  // One at a time.
+  await knex.raw("create unique index runs_open on runs (kind) where state in ('held', 'running')")
+
   await knex.schema.alterTable('audit_events', (t) => {
     t.string('run_id', 30)
   })
@@ -116,11 +127,19 @@ async function keyUsers(knex: Knex): Promise<void> {
 }
 
 export async function down(knex: Knex): Promise<void> {
+  // The release before knows neither these states nor what keeps whoever was erased from coming back.
+  const strange = await knex('users').whereIn('state', ['staged', 'suspended', 'erased']).count({ n: '*' }).first()
+  if (Number(strange?.n))
+    throw new Error(
+      `${strange?.n} people are staged, suspended or erased, which the release before cannot hold; deprovision or restore them first. Whoever was erased makes this migration final.`,
+    )
+  await knex('policy_documents').whereIn('kind', ['schema', 'mastery', 'entitlements', 'lookups']).delete()
   await knex.schema.alterTable('audit_events', (t) => t.dropColumn('run_id'))
   await knex.schema.dropTable('runs')
   await knex.schema.dropTable('match_cases')
   await knex.schema.dropTable('licence_seats')
   await knex.schema.dropTable('kept_secrets')
+  await knex.schema.dropTable('former_names')
   await knex.schema.alterTable('policy_documents', (t) => {
     t.dropColumn('actor_name')
     t.dropColumn('actor_kind')

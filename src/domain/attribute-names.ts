@@ -86,6 +86,17 @@ export function couldBeSame(a: string, b: string): boolean {
   return forms(a).some((one) => others.has(one))
 }
 
+/** Every name that could be meant by one of these: for leaving things out, where one too many does no harm. */
+export function namesMeant(named: Named, asked: Iterable<string>): ReadonlySet<string> {
+  const found = new Set<string>()
+  for (const one of asked) {
+    for (const name in named.attributes) if (couldBeSame(name, one)) found.add(name)
+    const friendly = Object.hasOwn(named.aliases, one) ? named.aliases[one] : undefined
+    if (friendly !== undefined) found.add(friendly)
+  }
+  return found
+}
+
 /** What people would call it: for tables and proposals. */
 export function plainName({ aliases }: { aliases: Readonly<Record<string, string>> }, name: string): string {
   const friendly = Object.keys(aliases).find((alias) => aliases[alias] === name)

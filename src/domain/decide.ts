@@ -7,7 +7,7 @@
 //
 // Writing nothing, it is also what explains and simulates: the same code that a commit follows.
 
-import { nameIn } from './attribute-names.ts'
+import { namesMeant } from './attribute-names.ts'
 import { bare } from './bare.ts'
 import type { Deciding, DecisionPolicy, Known } from './deciding.ts'
 import { memberships } from './groups.ts'
@@ -17,9 +17,9 @@ import { type Mapped, type MappingStep, map } from './mapping.ts'
 import type { Heard, MasteryNotes } from './mastery.ts'
 import { type Holder, identify, linkedMatch, type Match, match, matchingKeys } from './matching.ts'
 import type { ExternalId, RecordOnFile, SourceRecord, User } from './model.ts'
-import { remember, sameRecord, withGroups } from './records.ts'
+import { remember, sameRecord, sameSession, withGroups } from './records.ts'
 import { isRefusal, type Refusal, refuse } from './refusals.ts'
-import { type Change, type Explanation, type Noted, settle } from './settle.ts'
+import { type Change, type Explanation, leftAlone, type Noted, settle } from './settle.ts'
 import { LOCAL, type SourcePolicy } from './source-policy.ts'
 
 export interface Decision {
@@ -56,7 +56,7 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   const { match: found, user, records } = identified
   noted.match = { situation: found.situation, why: found.why, candidates: 'candidates' in found ? found.candidates : [] }
   if (user) noted.user = user.id
-  if (found.situation === 'gone') return answer(refuse('user.erased', found.why))
+  if (found.situation === 'gone') return answer(refuse('user.erased', `${found.user.id} was erased; nothing brings anybody back from that`))
   if (!user && !source.jit.create) return answer(refuse('jit.create-off', `${found.why}, and ${source.name} may not create anybody`))
 
   const transition = user && admit(user.state, user.id, { name: source.name, revival: source.jit }, carrierOf(policy, source, records))
@@ -68,7 +68,7 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   const linking = known.linked ? undefined : { why: found.why, ...(renamedFrom ? { replaces: renamedFrom } : {}) }
   // A source that may not change anybody leaves its own word as it was, too: what follows from the records stays the same.
   const heard: Heard | Refusal =
-    onFile && user && !source.jit.update && !linking ? { record: onFile } : hear(onFile, said, externalId, source)
+    user && !source.jit.update ? { record: unheard(onFile, said, externalId) } : hear(onFile, said, externalId, source)
   if (isRefusal(heard)) return answer(heard)
   const { record } = heard
   if (heard.groups) noted.groups = heard.groups
@@ -78,7 +78,7 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
     fresh,
     record,
     records: [record, ...records.filter((one) => one !== onFile)],
-    recordMoved: !onFile || Boolean(linking) || !sameRecord(onFile, record),
+    recordMoved: !onFile || Boolean(linking) || !sameRecord(onFile, record) || (source.reads.session && !sameSession(onFile, record)),
     linking,
     transition,
     policy,
@@ -95,18 +95,36 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
     noted,
   })
   if (notes) noted.mapping = notes.steps.get(source.id) ?? steps
+  // Whether somebody is an administrator shows in what they would hold, also where they hold it only from now on.
+  const power =
+    linking && user && !isRefusal(settled) && settled.user.grants.find(({ name }) => policy.entitlements.administrators.has(name))
+  if (power) {
+    const objection = `they would be an administrator (${power.name}), and administrators are never linked by a rule`
+    noted.match = {
+      ...noted.match,
+      candidates: noted.match.candidates.map((one) => ({ ...one, objection })),
+      ...(renamedFrom ? { renamedFrom } : {}),
+    }
+    return answer(refuse(renamedFrom ? 'match.renamed' : 'match.unlinked', `${found.why}, but ${objection}`))
+  }
   return answer(settled)
 }
 
 /** What is not to be kept is not heard either. */
 export function withoutRedacted(said: SourceRecord, { redact }: SourcePolicy): SourceRecord {
   if (!redact.size) return said
-  const gone = new Set([...redact].flatMap((name) => nameIn(said, name) ?? []))
+  const gone = namesMeant(said, redact)
   const attributes = bare<readonly string[]>()
   for (const name in said.attributes) {
     if (!gone.has(name)) attributes[name] = said.attributes[name] as readonly string[]
   }
   return { ...said, attributes }
+}
+
+/** That the source knows the person, and nothing of what it says of them. */
+function unheard(onFile: RecordOnFile | undefined, said: SourceRecord, externalId: ExternalId): RecordOnFile {
+  if (onFile) return onFile.externalId.key === externalId.key ? onFile : { ...onFile, externalId }
+  return { source: said.source, externalId, attributes: bare(), aliases: bare(), observedAt: said.observedAt }
 }
 
 /** What the source has now said, with the groups that it has given so far. */
@@ -217,9 +235,15 @@ export function* decideEdit(
   return outcome
 }
 
-/** What follows for somebody from the policy alone: nobody has spoken. */
+/** Whether a source that is in force has spoken of them. */
+export function hasVoice({ records }: Known, { sources }: DecisionPolicy): boolean {
+  return records.some(({ source }) => source !== LOCAL && sources.has(source))
+}
+
+/** What follows for somebody from the policy alone: nobody has spoken. Whoever has no voice any more stays as they are. */
 export function* decideAgain(known: Known & { readonly linked: User }, policy: DecisionPolicy, now: Date): Deciding<Change | Refusal> {
   const user = known.linked
+  if (!hasVoice(known, policy)) return leftAlone(user, policy)
   return yield* settle({
     user,
     fresh: user.id,

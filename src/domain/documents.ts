@@ -184,7 +184,9 @@ const schema = z.strictObject({
           name: z
             .string()
             .regex(/^[a-z][A-Za-z0-9]{0,62}$/, 'use letters and digits, beginning with a small letter, 63 at most')
-            .refine((value) => !['id', 'entitlements', 'state'].includes(value), { error: 'this name has a meaning of its own' }),
+            .refine((value) => !['id', 'entitlements', 'state'].includes(value) && !(value in {}), {
+              error: 'this name has a meaning of its own',
+            }),
           type: z.enum(attributeTypes, { error: `write one of ${attributeTypes.join(', ')}` }),
           label: z.string().min(1).optional(),
           required: z.boolean().optional(),

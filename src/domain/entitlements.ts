@@ -5,6 +5,7 @@ import { celValue, type Expression, ExpressionFailure } from './expressions.ts'
 import type { Grant, Profile } from './model.ts'
 import { type Refusal, refuse } from './refusals.ts'
 import type { Schema } from './schema.ts'
+import { isSensitive } from './sensitive.ts'
 
 export interface EntitlementRule {
   readonly name: string
@@ -54,7 +55,10 @@ export function fitting(profile: Profile, { rules }: Entitlements, schema: Schem
       if (expression.run(inputs) === true) names.push(name)
     } catch (error) {
       if (!(error instanceof ExpressionFailure)) throw error
-      return refuse('mapping.failed', `entitlement ${name}, when ${when}: ${error.message} (at character ${error.at + 1})`)
+      const reads = expression.reads.user
+      const hides = reads?.all || reads?.names.some((one) => isSensitive(schema, one))
+      const why = hides ? 'it fails (why is not shown, because it reads something sensitive)' : error.message
+      return refuse('mapping.failed', `entitlement ${name}, when ${when}: ${why} (at character ${error.at + 1})`)
     }
   }
   return names

@@ -93,16 +93,21 @@ export function shapeOf(root: ASTNode, tables: LookupTables): Shape {
         const [name, args] = node.args
         allowed(name, node)
         checkLiterals(name, args, tables)
-        return add(LISTWISE.has(name) ? lengthOf(args[0]) : [4], all(args))
+        return add(LISTWISE.has(name) ? lengthOf(args[0]) : [name === 'split' ? SPLIT : 4], all(args))
       }
       case 'rcall': {
         const [name, receiver, args] = node.args
         allowed(name, node)
         if (!COMPREHENSIONS.has(name)) return add([4], all([receiver, ...args]))
+        checkGrowth(args)
         return add(walk(receiver), times(lengthOf(receiver), all(args.slice(1))))
       }
       case 'in':
         return add(lengthOf(node.args[1]), all(node.args))
+      case '+':
+      case '==':
+      case '!=':
+        return add(node.args.some(isList) ? [4, 1] : [1], all(node.args))
       case 'list':
         return all(node.args)
       case 'map':
@@ -125,6 +130,37 @@ export function shapeOf(root: ASTNode, tables: LookupTables): Shape {
 }
 
 const LISTWISE = new Set(['join', 'first', 'any'])
+
+/** What taking a text apart may cost, in steps: it has as many pieces as `split` lets pass. */
+const SPLIT = 60
+
+/** Known once the types were checked. */
+function isList(node: ASTNode): boolean {
+  return (node as { checkedType?: { kind?: string } }).checkedType?.kind === 'list' || node.op === 'list'
+}
+
+/** Within a loop nothing may be joined with itself, nor lists at all: what doubles in each of twenty loops fills any memory. */
+function checkGrowth([variable, ...body]: readonly ASTNode[]): void {
+  const name = variable?.op === 'id' ? variable.args : ''
+  const visit = (node: ASTNode): number => {
+    const inside = childrenOf(node).reduce((sum, child) => sum + visit(child), 0) + (isNamed(node, name) ? 1 : 0)
+    if (node.op !== '+') return inside
+    if (node.args.some(isList)) throw new Fault('lists are not joined within a loop', node.range.start)
+    if (inside > 1) throw new Fault(`${name} is joined with itself within a loop`, node.range.start)
+    return inside
+  }
+  for (const node of body) visit(node)
+}
+
+function childrenOf(node: ASTNode): readonly ASTNode[] {
+  const found: ASTNode[] = []
+  const take = (value: unknown): void => {
+    if (Array.isArray(value)) for (const one of value) take(one)
+    else if (typeof value === 'object' && value !== null && 'op' in value) found.push(value as ASTNode)
+  }
+  take(node.args)
+  return found
+}
 
 /** What is written out is as long as it is; anything else is a list of the length that is asked about. */
 function lengthOf(list: ASTNode | undefined): Cost {

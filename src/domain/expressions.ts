@@ -6,7 +6,7 @@ import { type ASTNode, Environment } from '@marcbachmann/cel-js'
 import { DateTime } from 'luxon'
 import { RE2JS } from 're2js'
 import { costAt, Fault, isNamed, type LookupTables, type Reads, shapeOf } from './expression-shape.ts'
-import { MOST_VALUES, type Schema } from './schema.ts'
+import type { Schema } from './schema.ts'
 
 export interface ExpressionFault {
   readonly message: string
@@ -134,10 +134,12 @@ function bounded(text: string): string {
   return text
 }
 
-/** As many pieces as an attribute may have values. */
+/** More pieces than this are no list that anybody wrote. */
+const MOST_PARTS = 1_000
+
 function parted(text: string, by: string): string[] {
-  const parts = text.split(by, MOST_VALUES + 1)
-  if (parts.length > MOST_VALUES) throw new Error(`a text would fall into more than ${MOST_VALUES} parts`)
+  const parts = text.split(by, MOST_PARTS + 1)
+  if (parts.length > MOST_PARTS) throw new Error(`a text would fall into more than ${MOST_PARTS} parts`)
   return parts
 }
 
@@ -180,9 +182,11 @@ function language(environment: Environment, tables: LookupTables): Language {
       if (text.length > LONGEST_EXPRESSION) return { message: `is longer than ${LONGEST_EXPRESSION} characters`, at: LONGEST_EXPRESSION }
       try {
         const parsed = environment.parse(text)
-        const shape = shapeOf(parsed.ast, tables)
+        // What it calls first: a name that is not known here is told before its types are.
+        shapeOf(parsed.ast, tables)
         const checked = parsed.check()
         if (!checked.valid) throw checked.error
+        const shape = shapeOf(parsed.ast, tables)
         const type = checked.type ?? 'dyn'
         if (accepts && !accepts.includes(type)) throw new Fault(`gives ${type}, and ${accepts[0]} is wanted`, 0)
         const cost = costAt(shape.cost, USUAL_LIST)

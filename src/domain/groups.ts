@@ -55,7 +55,7 @@ export function memberships(record: RecordOnFile, groups: GroupsPolicy | undefin
   const passedOver: string[] = []
   for (const value of asserted) {
     const name = value.trim()
-    if (name === '' || name.length > LONGEST_NAME || /\p{Cc}/u.test(name)) continue
+    if (name === '' || name.length > LONGEST_NAME || !name.isWellFormed() || /\p{Cc}/u.test(name)) continue
     const listed = allow ? allow.get(foldKey(name)) : name
     if (listed === undefined) passedOver.push(name)
     else passed.push(listed)
@@ -68,7 +68,11 @@ export function memberships(record: RecordOnFile, groups: GroupsPolicy | undefin
     const key = foldKey(name)
     return asserts.has(key) || groups.mode === 'append' || (allow !== undefined && !allow.has(key))
   })
-  return { names: eachOnce([...stays, ...passed]), passedOver }
+  const spelling = new Map(passed.map((name) => [foldKey(name), name]))
+  const names = eachOnce([...stays.map((name) => spelling.get(foldKey(name)) ?? name), ...passed])
+  if (names.length > MOST_VALUES)
+    return refuse('attribute.value', `groups <- ${groups.from}: there would be ${names.length}; ${MOST_VALUES} are taken`)
+  return { names, passedOver }
 }
 
 const LONGEST_NAME = 512

@@ -35,6 +35,8 @@ export interface MappingRow {
   /** What stands where nothing is found. */
   readonly otherwise?: readonly string[]
   readonly reads: RowReads
+  /** What goes wrong in it may repeat a sensitive value. */
+  readonly hides: boolean
 }
 
 /** All that a row's value can depend on. Undefined names: on any attribute. */
@@ -209,7 +211,7 @@ function readExpression(views: Views, expression: Expression, row: MappingRow): 
     if (!(error instanceof ExpressionFailure)) throw error
     if (error.absent) return ABSENT
     // What went wrong may repeat the value that it went wrong on.
-    const why = row.to.sensitive ? 'it fails (why is not shown, because the attribute is sensitive)' : error.message
+    const why = row.hides ? 'it fails (why is not shown, because it reads or makes something sensitive)' : error.message
     return no(`${why} (at character ${error.at + 1})`)
   }
 }

@@ -2,6 +2,7 @@
 // is the best-ranked one that answers for it, or has a list of sources of its own. A pure function of the records on file
 // and the policy: the order in which the records arrived plays no part.
 
+import { bare } from './bare.ts'
 import { eachOnce, type Memberships, memberships } from './groups.ts'
 import type { SourceId } from './ids.ts'
 import { type Mapped, type MappedValue, type MappingStep, map } from './mapping.ts'
@@ -113,6 +114,8 @@ export function deriveProfile(
     for (const [attribute, value] of first.mapped.values) if (value.values.length) change.stands(attribute, first, value)
   } else {
     for (const attribute of new Set(words.flatMap((word) => [...word.mapped.values.keys()]))) {
+      // Added up below.
+      if (attribute === GROUPS) continue
       const { winner, lost } = settle(attribute, words, mastery, notes)
       if (winner) change.stands(attribute, winner, winner.value, lost)
     }
@@ -240,7 +243,7 @@ function deriveGroups(words: readonly Word[], heard: Heard | undefined): Profile
   if (!first) return undefined
   const values = eachOnce(given.flatMap(({ names }) => names))
   const { policy, record } = first.word
-  const by: Record<string, SourceId[]> = {}
+  const by = bare<SourceId[]>()
   if (given.length > 1) {
     for (const name of values) {
       by[name] = given.filter(({ names }) => names.some((one) => foldKey(one) === foldKey(name))).map(({ word }) => word.policy.id)

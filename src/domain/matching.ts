@@ -45,6 +45,8 @@ export interface Candidate {
   readonly certainty: 'exact' | 'partial'
   /** What the source has known them as until now. */
   readonly knownAs?: string
+  /** Why no rule may link them by itself. */
+  readonly objection?: string
 }
 
 export type Match =
@@ -125,18 +127,18 @@ function unlinked(
   found: string,
 ): Match {
   const { linking } = source
+  const objection = objectionTo(source, by, user, administrators)
   const answer = (verdict: 'link' | 'relink' | 'ask' | 'never', why: string, renamedFrom?: ExternalId): Match => ({
     situation: 'unlinked',
     user,
     verdict,
-    candidates,
+    candidates: objection === undefined ? candidates : candidates.map((one) => ({ ...one, objection })),
     why: `${found}; ${why}`,
     ...(renamedFrom ? { renamedFrom } : {}),
   })
   const [known] = links
   const renamed = known ? `${source.name} has known them as «${known.value}» until now` : ''
   if (link === 'never') return answer('never', known ? `${renamed}, and the rule says link: never` : 'the rule says link: never')
-  const objection = objectionTo(source, by, user, administrators)
   if (known) {
     if (link === 'ask') return answer('ask', `${renamed}, and the rule says link: ask`, known)
     if (objection) return answer('ask', `${renamed}, but ${objection}`, known)
@@ -162,7 +164,10 @@ function objectionTo(
   if (groups && !(user.profile.groups?.values ?? []).some((one) => groups.has(foldKey(one)))) {
     return 'they are in none of the groups of linking.groups'
   }
-  const domain = foldKey(user.profile.email?.values[0] ?? '').split('@')[1] ?? ''
+  const domain =
+    foldKey(user.profile.email?.values[0] ?? '')
+      .split('@')
+      .at(-1) ?? ''
   if (domains && !domains.has(domain)) return `their address is in none of the domains of linking.domains`
   return undefined
 }

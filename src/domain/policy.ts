@@ -88,7 +88,12 @@ export function compilePolicy(revision: number, documents: readonly DocumentInFo
   const sources = new Map<SourceId, SourcePolicy>([[LOCAL, localSource(schema)]])
   const apps: App[] = []
   for (const { document, version, source } of documents) {
-    if (document.kind === 'app') apps.push(compileApp(document.spec, schema, faults))
+    if (document.kind === 'app') {
+      const { host } = document.spec
+      const other = apps.find((one) => one.host === host)
+      if (other) faults.push({ kind: 'app', name: document.name, segments: ['host'], message: `${host} belongs to the app ${other.name}` })
+      apps.push(compileApp(document.spec, schema, faults))
+    }
     if (document.kind !== 'connection') continue
     if (!source) throw new Error(`connection ${document.name} has no source`)
     const spec = currentConnection(document.spec)

@@ -6,6 +6,7 @@ import { type MappedValue, originOf } from './mapping.ts'
 import type { LostValue, Profile, ProfileValue, RecordOnFile } from './model.ts'
 import { sameValues } from './records.ts'
 import type { Schema } from './schema.ts'
+import { isSensitive } from './sensitive.ts'
 
 export interface AttributeChange {
   readonly attribute: string
@@ -65,7 +66,7 @@ export class ProfileChange {
   put(attribute: string, value: ProfileValue): void {
     const was = this.before[attribute]
     const same = was && was.source === value.source && was.policyVersion === value.policyVersion && was.from === value.from
-    if (same && sameValues(was.values, value.values) && JSON.stringify(was.by) === JSON.stringify(value.by)) this.keep(attribute)
+    if (same && sameValues(was.values, value.values) && sameGivers(was.by, value.by)) this.keep(attribute)
     else this.move(attribute, value)
   }
 
@@ -84,7 +85,7 @@ export class ProfileChange {
   }
 
   private change(attribute: string, before: readonly string[], after: readonly string[]): void {
-    this.changes.push({ attribute, before, after, ...(this.schema.get(attribute)?.sensitive ? { sensitive: true as const } : {}) })
+    this.changes.push({ attribute, before, after, ...(isSensitive(this.schema, attribute) ? { sensitive: true as const } : {}) })
   }
 
   result(): { readonly profile: Profile; readonly changes: readonly AttributeChange[] } {
@@ -113,6 +114,11 @@ export class ProfileChange {
 const NOTHING: readonly string[] = []
 const NONE_LOST: readonly LostValue[] = []
 const NONE_CHANGED: readonly AttributeChange[] = []
+
+function sameGivers(a: ProfileValue['by'] = {}, b: ProfileValue['by'] = {}): boolean {
+  const names = Object.keys(a)
+  return names.length === Object.keys(b).length && names.every((name) => sameValues(a[name] ?? NOTHING, b[name] ?? NOTHING))
+}
 
 function sameLost(a: readonly LostValue[], b: readonly LostValue[]): boolean {
   if (a === b) return true

@@ -80,6 +80,11 @@ export function sameRecord(a: RecordOnFile, b: RecordOnFile): boolean {
   return true
 }
 
+/** How the person signed in; it counts only where a row reads it. */
+export function sameSession({ session: a }: RecordOnFile, { session: b }: RecordOnFile): boolean {
+  return a?.authnContext === b?.authnContext && a?.authnInstant === b?.authnInstant
+}
+
 /** Equal in order and letter; the order of a list is part of what was said. */
 export function sameValues(a: readonly string[], b: readonly string[]): boolean {
   if (a === b) return true

@@ -132,7 +132,9 @@ const TILDE = 0x7e
 
 function normalise(definition: AttributeDefinition, value: string): string | { readonly fault: string } {
   const longest = definition.unique ? LONGEST_KEY : LONGEST_VALUE
-  if (value.length > longest) return { fault: `a value has more than ${longest} characters` }
+  if (value.length > longest || (definition.unique && foldKey(value).length > longest))
+    return { fault: `a value has more than ${longest} characters` }
+  if (!value.isWellFormed()) return { fault: 'a value holds half a character' }
   // Control characters would break out of a header line further down.
   if (/\p{Cc}/u.test(value)) return { fault: 'a value holds a control character' }
   const shown = definition.sensitive ? 'the value (sensitive, not shown)' : `«${value.slice(0, 80)}»`

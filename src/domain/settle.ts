@@ -75,6 +75,13 @@ export interface Settling {
   readonly noted?: Noted
 }
 
+/** As they are, under this policy too. */
+export function leftAlone(user: User, { revision }: DecisionPolicy): Change {
+  const entitled = { grants: user.grants, ...NOTHING_GAINED, waiting: user.waiting }
+  const revisionMoved = user.revision !== revision
+  return { kind: 'unchanged', user: { ...user, revision }, attributes: [], entitled, userMoved: false, revisionMoved, recordMoved: false }
+}
+
 const NOTHING_GAINED = { gained: [], lost: [], waiting: [], seats: {} } as const
 
 export function* settle(settling: Settling): Deciding<Change | Refusal> {
@@ -82,7 +89,8 @@ export function* settle(settling: Settling): Deciding<Change | Refusal> {
   const about = { ...(record ? { record } : {}), ...(linking ? { link: linking } : {}), ...(transition ? { transition } : {}), recordMoved }
   const state = transition?.to ?? user?.state ?? 'active'
   const stale = user?.revision !== policy.revision
-  if (user && !recordMoved && !stale && !user.waiting.length && !notes && !transition) {
+  const lacks = (attribute: string) => !user?.profile[attribute]
+  if (user && !recordMoved && !stale && !user.waiting.length && !notes && !transition && !settling.required.some(lacks)) {
     return {
       kind: 'unchanged',
       user,

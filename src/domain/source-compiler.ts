@@ -62,7 +62,7 @@ export function compileSource({
   }
   if (!spec.mapping.some((row) => row.to === 'userName')) refused(['mapping'], 'one row must lead to userName')
   checkOrders(rows, refused)
-  const mapping = inOrder(rows, refused)
+  const mapping = withHiding(inOrder(rows, refused))
 
   for (const [index, name] of spec.jit.required.entries()) known(['jit', 'required', index], name)
   for (const [index, { by }] of spec.matching.entries()) {
@@ -141,6 +141,7 @@ function compileRow(
     empty: row.empty,
     ...(otherwise ? { otherwise } : {}),
     reads: rowReads(reader),
+    hides: to.sensitive === true,
   }
 }
 
@@ -281,6 +282,19 @@ function compileGroups(
   return { mode, from, read: { expression }, allow }
 }
 
+/** A row that reads what a sensitive one reads, or makes, hides like it. */
+function withHiding(rows: readonly MappingRow[]): readonly MappingRow[] {
+  const sensitive = rows.filter(({ to }) => to.sensitive)
+  if (!sensitive.length) return rows
+  const reads = sensitive.flatMap(({ reads: { names } }) => names ?? [])
+  return rows.map((row) => {
+    const { names, user } = row.reads
+    const touches = names === undefined || names.some((name) => reads.some((one) => couldBeSame(one, name)))
+    const builds = user.some((name) => sensitive.some(({ to }) => to.name === name))
+    return row.hides || !(touches || builds) ? row : { ...row, hides: true }
+  })
+}
+
 /** The names that something reads, as far as they are known. */
 export function attributesOf(
   reader: { readonly path: SourcePath } | { readonly expression: Expression } | object | undefined,
@@ -294,13 +308,15 @@ function readsOf(mapping: readonly MappingRow[]): SourcePolicy['reads'] {
   const names = new Set<string>()
   let all = false
   let user = false
+  let session = false
   for (const row of mapping) {
     const reads = expressionOf(row)?.reads
     for (const name of reads?.attributes?.names ?? []) names.add(name)
     all ||= reads?.attributes?.all ?? false
     user ||= reads?.user !== undefined
+    session ||= reads?.session !== undefined
   }
-  return { names: [...names], all, user }
+  return { names: [...names], all, user, session }
 }
 
 /** Every attribute without a value, as CEL sees it. */
@@ -345,6 +361,7 @@ export function localSource(schema: Schema): SourcePolicy {
       absent: 'clear',
       empty: 'clear',
       reads: { names: [to.name], nameID: false, session: false, user: [] },
+      hides: to.sensitive === true,
     }),
   )
   return {
@@ -358,7 +375,7 @@ export function localSource(schema: Schema): SourcePolicy {
     matching: [],
     linking: { groups: undefined, domains: undefined, trusted: undefined, renamed: 'ask' },
     mapping,
-    reads: { names: [], all: false, user: false },
+    reads: { names: [], all: false, user: false, session: false },
     asSource: { name: 'local', kind: 'local' },
     nobody: {},
     redact: new Set(),

@@ -36,7 +36,7 @@ export interface SourcePolicy {
   /** In the order in which the rows build on one another. */
   readonly mapping: readonly MappingRow[]
   /** The attributes that expressions read; `all` where that is only known when they run. */
-  readonly reads: { readonly names: readonly string[]; readonly all: boolean; readonly user: boolean }
+  readonly reads: { readonly names: readonly string[]; readonly all: boolean; readonly user: boolean; readonly session: boolean }
   /** What expressions see as `source`, and as `user` before any row has made anything. */
   readonly asSource: { readonly name: string; readonly kind: string }
   readonly nobody: Readonly<Record<string, unknown>>

@@ -100,6 +100,8 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
     const trace = new Trace(arrival.steps)
     const no = async (refusal: Refusal, user?: UserId): Promise<Refused> => {
       const { code, detail } = refusal
+      // Whoever was erased does not come back by trying: not even as a name on a record.
+      const gone = code === 'user.erased'
       const about = user ? { user } : {}
       await ports.signIns.record(tx, {
         ...attempt,
@@ -108,10 +110,10 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
         code,
         detail,
         remedy: kindOf(code).remedy,
-        steps: trace.steps,
+        steps: gone ? [] : trace.steps,
+        ...(gone ? { subject: undefined } : {}),
       })
-      // What was erased is not to come back by somebody trying.
-      if (code !== 'user.erased') await keepContent(ports, tx, { id, arrival, said, source })
+      if (!gone) await keepContent(ports, tx, { id, arrival, said, source })
       return { refusal, reference }
     }
 
@@ -198,7 +200,8 @@ async function openCase(
     ...(renamedFrom ? { renamedFrom } : {}),
   }
   if ((await ports.cases.note(tx, met, now)) !== 'opened') return
-  const details = { case: met.id, kind, why }
+  // Why is on the case, which goes when the person does.
+  const details = { case: met.id, kind }
   await ports.audit.write(tx, [{ kind: 'match.opened', at: now, actor, signIn, source: actor.id, details }])
 }
 

@@ -64,7 +64,7 @@ export async function bringIntoForce(ports: Ports, tx: Tx, ask: BringIntoForce):
   const clashes = rekeyed.map(({ name, value, users }): DocumentFault => {
     const rule = after.find(({ document }) => document.kind === 'schema')
     const index = rule?.document.kind === 'schema' ? rule.document.spec.attributes.findIndex((one) => one.name === name) : -1
-    const message = `${name} cannot be unique: ${users.join(' and ')} have the same value («${value.slice(0, 80)}»)`
+    const message = `${name} cannot be unique: ${users.join(' and ')} have the same value${policy.schema.get(name)?.sensitive ? '' : ` («${value.slice(0, 80)}»)`}`
     return { kind: 'schema', name: 'schema', segments: ['attributes', ...(index < 0 ? [] : [index, 'unique'])], message }
   })
   return { applied, faults: clashes, unknownSources }

@@ -41,7 +41,8 @@ export async function changeState(
     // Entitlements of somebody who comes back follow from the policy, with the next sign-in: revision 0 says that it is due.
     const user: User = { ...before, state: to, grants: entitled.grants, waiting: entitled.waiting, revision: 0 }
     await ports.users.commit(tx, { kind: 'state', user, transition: lawful, entitled }, { actor, now })
-    const sessionsEnded = to === 'active' ? 0 : await ports.sessions.end(tx, { user: id })
+    // One that was opened while somebody was being shut out must not come alive when they are let in again.
+    const sessionsEnded = await ports.sessions.end(tx, { user: id })
     if (sessionsEnded) {
       await ports.audit.write(tx, [{ kind: 'session.ended', at: now, actor, user: id, details: { count: sessionsEnded, why: reason } }])
     }

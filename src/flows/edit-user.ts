@@ -12,7 +12,7 @@ import type { Transactions, Users } from './ports.ts'
 
 export interface EditUser {
   readonly user: UserId
-  /** Attribute -> values; null takes back what was set by hand. */
+  /** Attribute -> values; null, or nothing but blanks, takes back what was set by hand. */
   readonly edits: Readonly<Record<string, readonly string[] | null>>
   readonly policy: Policy
   readonly actor: Actor
@@ -26,7 +26,10 @@ export async function editUser(
   return ports.inTransaction(async (tx) => {
     const known = await ports.users.take(tx, user)
     if (!known || known.linked.state === 'erased') return undefined
-    const outcome = await answering(ports.users, tx, decideEdit(known, edits, { policy, now }))
+    const meant = Object.fromEntries(
+      Object.entries(edits).map(([name, values]) => [name, values?.some((one) => one.trim()) ? values : null]),
+    )
+    const outcome = await answering(ports.users, tx, decideEdit(known, meant, { policy, now }))
     if (isRefusal(outcome)) return outcome
     await ports.users.commit(tx, outcome, { actor, now })
     return { attributes: outcome.attributes }

@@ -45,6 +45,11 @@ export class StoreUnavailable extends Error {
   override readonly name = 'StoreUnavailable'
 }
 
+/** Decided under a policy that is not in force any more, in a way that matters. The same may be decided again, under the new one. */
+export class PolicyMoved extends Error {
+  override readonly name = 'PolicyMoved'
+}
+
 // --- users ---------------------------------------------------------------------------------------------------------
 
 /** A change of one user, as `commit` writes it. */
@@ -172,7 +177,7 @@ export interface SignIn {
   readonly remedy?: Remedy
   readonly user?: UserId
   /** Whom the source meant, as far as that was verified. */
-  readonly subject?: string
+  readonly subject?: string | undefined
   /** The peer's network address. */
   readonly address: string
   /** What was checked, in order. */

@@ -61,7 +61,8 @@ export async function reapplyPolicy(ports: Ports, ask: ReapplyPolicy): Promise<R
       return { run, outcome: 'held', refused: [] }
     }
     run = { ...run, state: 'running', counts: { people: surveyed.people } }
-    await keep(ports, ask, run, 'run.started')
+    const other = await begin(ports, ask, run)
+    if (other) run = other
   } else if (run.state === 'held') {
     const { people = 0 } = run.counts
     run = { id: run.id, kind: run.kind, revision: run.revision, startedAt: run.startedAt, state: 'running', counts: { people } }
@@ -113,6 +114,19 @@ export async function reapplyPolicy(ports: Ports, ask: ReapplyPolicy): Promise<R
   run = { ...run, state: 'done' }
   await keep(ports, ask, run, 'run.finished')
   return { run, outcome: 'done', refused }
+}
+
+/** Undefined: begun. Where somebody else has begun meanwhile, theirs: there is one at a time. */
+async function begin(ports: Ports, { actor, clock }: ReapplyPolicy, run: Run): Promise<Run | undefined> {
+  const now = clock()
+  return ports.inTransaction(async (tx) => {
+    const open = await ports.runs.open(tx, run.kind)
+    if (open && open.id !== run.id) return open
+    await ports.runs.keep(tx, run, { actor, now })
+    const details = { kind: run.kind, revision: run.revision, ...run.counts }
+    await ports.audit.write(tx, [{ kind: 'run.started', at: now, actor, run: run.id, details }])
+    return undefined
+  })
 }
 
 async function keep(

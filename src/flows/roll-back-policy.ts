@@ -10,6 +10,8 @@ export interface RollBackPolicy {
   readonly kind: DocumentKind
   readonly name: string
   readonly version: number
+  /** Gatehouse's own host, which no app may take. */
+  readonly ownHost: string
   readonly actor: Actor
   readonly now: Date
 }
@@ -22,13 +24,15 @@ export type RolledBack =
 
 export async function rollBackPolicy(
   ports: Transactions & { documents: PolicyDocuments; users: Users; mint: Mint },
-  { kind, name, version, actor, now }: RollBackPolicy,
+  { kind, name, version, ownHost, actor, now }: RollBackPolicy,
 ): Promise<RolledBack> {
   return orUndone(() =>
     ports.inTransaction(async (tx): Promise<RolledBack> => {
       const inForce = await ports.documents.takeAll(tx)
       const found = await ports.documents.version(tx, { kind, name, version })
       if (!found) return { outcome: 'unknown' }
+      if (found.kind === 'app' && found.spec.host === ownHost)
+        return { faults: [{ kind, name, segments: ['host'], message: `${ownHost} is Gatehouse’s own host now` }] }
       const before = inForce.find(({ document }) => same(document, { kind, name }))?.document
       // What an identity provider's metadata says now is no part of what an administrator had written then.
       const isUrl =

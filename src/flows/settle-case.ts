@@ -29,9 +29,11 @@ export async function settleCase(
     if (settlement.verdict === 'linked') {
       const known = await ports.users.take(tx, settlement.user)
       if (!known || known.linked.state === 'erased') return { outcome: 'refused', why: `${settlement.user} is not here` }
-      const theirs = found.candidates.some(({ user }) => user === settlement.user)
-      const replaces =
-        theirs && renamedFrom && (await stillLinked(ports, tx, known.linked.id, { ...found, renamedFrom })) ? { replaces: renamedFrom } : {}
+      const returns = renamedFrom !== undefined && found.candidates.some(({ user }) => user === settlement.user)
+      // Two who claim to be the same person under a new name are not both right.
+      if (returns && !(await stillLinked(ports, tx, known.linked.id, { source, renamedFrom })))
+        return { outcome: 'refused', why: `${settlement.user} is not «${renamedFrom.value}» any more: they were re-linked meanwhile` }
+      const replaces = returns ? { replaces: renamedFrom } : {}
       const evidence = { kind: 'relink', user: known.linked, source, externalId, ...replaces, why } as const
       await ports.users.commit(tx, evidence, { actor, now })
     }

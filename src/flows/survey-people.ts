@@ -2,7 +2,7 @@
 // would collide, be refused, gain or lose an entitlement. Writes nothing. Counts are complete, and people go by one at a
 // time, so that a hundred thousand take no more memory than a thousand.
 
-import { decideAgain } from '../domain/decide.ts'
+import { decideAgain, hasVoice } from '../domain/decide.ts'
 import { conclude, type DecisionPolicy, type Known, type Question } from '../domain/deciding.ts'
 import type { UserId } from '../domain/ids.ts'
 import { keysOf } from '../domain/keys.ts'
@@ -32,6 +32,8 @@ export interface Survey {
   readonly unchanged: number
   readonly refused: number
   readonly collisions: number
+  /** Known only from sources that are not in force: they stay as they are. */
+  readonly leftAlone: number
   /** People who lose a value that they have: without another in its place. */
   readonly blanked: number
   /** People who lose a membership. */
@@ -49,6 +51,8 @@ export interface Survey {
 export interface SurveyAsk {
   readonly people: AsyncIterable<readonly Person[]>
   readonly policy: DecisionPolicy
+  /** The names of the keys that are unique now. */
+  readonly uniqueNow: ReadonlySet<string>
   /** Seats of licences that are taken now. */
   readonly seats: ReadonlyMap<string, number>
   /** Who has these unique keys now. */
@@ -60,13 +64,23 @@ export interface SurveyAsk {
 
 type Tally = { -readonly [Field in keyof Survey]: Survey[Field] extends number ? number : Record<string, number> }
 
-export async function surveyPeople({ people, policy, seats, holdersOf, now, onProspect, onProgress }: SurveyAsk): Promise<Survey> {
+export async function surveyPeople({
+  people,
+  policy,
+  uniqueNow,
+  seats,
+  holdersOf,
+  now,
+  onProspect,
+  onProgress,
+}: SurveyAsk): Promise<Survey> {
   const tally: Tally = {
     people: 0,
     changed: 0,
     unchanged: 0,
     refused: 0,
     collisions: 0,
+    leftAlone: 0,
     blanked: 0,
     membershipsLost: 0,
     entitlementsLost: 0,
@@ -77,7 +91,10 @@ export async function surveyPeople({ people, policy, seats, holdersOf, now, onPr
     waiting: {},
   }
   const taken = new Map(seats)
-  const moves = new UniqueMoves()
+  const claims = new UniqueClaims()
+  const unique = policy.keys.filter((kind) => kind.unique)
+  // What becomes unique has to be so for everybody, whether they change or not.
+  const fresh = unique.filter(({ name }) => !uniqueNow.has(name))
   // Whether somebody else has a value is asked once everybody's new one is known; until then nobody stands in the way.
   const answer = (question: Question): unknown => {
     if (question.about === 'seats') return taken
@@ -87,6 +104,7 @@ export async function surveyPeople({ people, policy, seats, holdersOf, now, onPr
   for await (const batch of people) {
     for (const person of batch) {
       tally.people++
+      if (!hasVoice(person, policy)) tally.leftAlone++
       const { linked: user } = person
       const outcome = conclude(decideAgain(person, policy, now), answer)
       const about = { user: user.id, userName: firstValue(user.profile, 'userName') ?? user.id }
@@ -106,9 +124,13 @@ export async function surveyPeople({ people, policy, seats, holdersOf, now, onPr
       }
       const { attributes, entitled, keys } = outcome
       for (const [name, by] of Object.entries(entitled.seats)) taken.set(name, (taken.get(name) ?? 0) + by)
-      if (keys) {
-        const before = keysOf(user.profile, policy.keys)
-        moves.note(user.id, before, keys, about.userName)
+      const had = keys ? keysOf(user.profile, unique) : []
+      for (const key of keys ?? []) {
+        if (key.unique && !had.some((one) => one.name === key.name && one.value === key.value)) claims.note(about, key)
+      }
+      for (const key of keysOf(outcome.user.profile, fresh)) {
+        if (!keys?.some((one) => one.name === key.name) || had.some((one) => one.name === key.name && one.value === key.value))
+          claims.note(about, key)
       }
       count(tally, outcome)
       if (outcome.kind === 'unchanged') {
@@ -120,7 +142,7 @@ export async function surveyPeople({ people, policy, seats, holdersOf, now, onPr
     }
     onProgress?.(tally.people)
   }
-  for (const { user, userName, why } of await moves.collisions(holdersOf)) {
+  for (const { user, userName, why } of await claims.collisions(holdersOf)) {
     tally.collisions++
     onProspect({ user, userName, outcome: 'collides', attributes: [], gained: [], lost: [], waiting: [], why })
   }
@@ -152,41 +174,37 @@ function count(
   if (blanked || left || entitled.lost.length) tally.harmed++
 }
 
-/** Unique values that would change hands. Only those who change one are remembered. */
-class UniqueMoves {
-  private readonly claims = new Map<
-    string,
-    { readonly name: string; readonly value: string; readonly by: { readonly user: UserId; readonly userName: string }[] }
-  >()
-  private readonly released = new Map<string, UserId>()
+/** Unique values that would be claimed by somebody who has not got them. Only these are remembered. */
+class UniqueClaims {
+  private readonly claims = new Map<string, { readonly name: string; readonly value: string; readonly by: Claimant[] }>()
 
-  note(user: UserId, before: readonly Key[], after: readonly Key[], userName: string): void {
-    for (const { name, value, unique } of after) {
-      if (!unique || before.some((one) => one.name === name && one.value === value)) continue
-      const key = `${name} ${value}`
-      const claim = this.claims.get(key)
-      if (claim) claim.by.push({ user, userName })
-      else this.claims.set(key, { name, value, by: [{ user, userName }] })
-    }
-    for (const { name, value, unique } of before) {
-      if (unique && !after.some((one) => one.name === name && one.value === value)) this.released.set(`${name} ${value}`, user)
-    }
+  note(by: Claimant, { name, value }: Key): void {
+    const key = `${name} ${value}`
+    const claim = this.claims.get(key)
+    if (claim) claim.by.push(by)
+    else this.claims.set(key, { name, value, by: [by] })
   }
 
-  async collisions(holdersOf: SurveyAsk['holdersOf']): Promise<readonly { user: UserId; userName: string; why: string }[]> {
-    const found: { user: UserId; userName: string; why: string }[] = []
+  /** A value that somebody else still has counts, even if they would give it up: who is derived first may find it taken. */
+  async collisions(holdersOf: SurveyAsk['holdersOf']): Promise<readonly (Claimant & { readonly why: string })[]> {
+    const found: (Claimant & { readonly why: string })[] = []
     const holders = new Map((await holdersOf([...this.claims.values()])).map((holder) => [`${holder.name} ${holder.value}`, holder.user]))
     for (const [key, { name, by }] of this.claims) {
       const holder = holders.get(key)
-      const stays = holder !== undefined && this.released.get(key) !== holder && !by.some(({ user }) => user === holder) ? [holder] : []
-      const all = [...by.map(({ user }) => user), ...stays]
-      if (all.length < 2) continue
-      for (const { user, userName } of by) {
-        found.push({ user, userName, why: `${name} would be the same as that of ${all.filter((one) => one !== user).join(' and ')}` })
+      const all = new Set([...by.map(({ user }) => user), ...(holder === undefined ? [] : [holder])])
+      if (all.size < 2) continue
+      for (const one of by) {
+        const others = [...all].filter((user) => user !== one.user)
+        found.push({ ...one, why: `${name} would be the same as that of ${others.join(' and ')}` })
       }
     }
     return found
   }
+}
+
+interface Claimant {
+  readonly user: UserId
+  readonly userName: string
 }
 
 type Key = ReturnType<typeof keysOf>[number]

@@ -3,6 +3,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import knex, { type Knex } from 'knex'
 import type { Database } from 'sqlite3'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
@@ -27,7 +28,9 @@ export interface Db extends Transactions {
 const PATIENCE_MS = 5_000
 /** A PostgreSQL that is silent for longer has hung, or the network has. */
 const SLOWEST_QUERY_MS = 15_000
-const MOST_ATTEMPTS = 10
+const MOST_ATTEMPTS = 40
+/** Many who lose to one another at once must not come back at once. */
+const LONGEST_PAUSE_MS = 150
 
 export function openDatabase(location: DatabaseLocation, keys: DataKeys): Db {
   // A flow looks at several tables before it decides; it must see them all as they were at one moment. SQLite takes its
@@ -101,7 +104,9 @@ async function retried<Result>(attempt: () => Promise<Result>): Promise<Result> 
     try {
       return await attempt()
     } catch (error) {
-      if (count === MOST_ATTEMPTS || !lostRace(error)) throw error
+      if (!lostRace(error)) throw error
+      if (count === MOST_ATTEMPTS) throw new StoreUnavailable('too many want the same at once', { cause: error })
+      if (count > 2) await pause(Math.random() * Math.min(2 ** count, LONGEST_PAUSE_MS))
     }
   }
 }

@@ -5,7 +5,7 @@ import { makeTombstone } from './tombstones.ts'
 import type { TxQueries } from './transactions.ts'
 
 /** What is left: that there was somebody, and digests of what sources called them, so that these do not bring them back. */
-export async function erase(db: TxQueries, id: UserId): Promise<void> {
+export async function erase(db: TxQueries, id: UserId, now: Date): Promise<void> {
   const links: { source_id: SourceId; external_key: string; external_id: string }[] = await db('links').where({ user_id: id })
   for (const { source_id, external_key, external_id } of links) {
     const place = { source_id, external_key }
@@ -16,6 +16,12 @@ export async function erase(db: TxQueries, id: UserId): Promise<void> {
       .where(place)
       .update({ external_key: await makeTombstone(db, source_id, external_key), external_id: ERASED })
   }
+  const former: { source_id: SourceId; digest: string }[] = await db('former_names').where({ user_id: id })
+  for (const { source_id, digest } of former) {
+    const tombstone = { source_id, external_key: digest, external_id: ERASED, user_id: id, linked_at: now }
+    await db('links').insert(tombstone).onConflict(['source_id', 'external_key']).ignore()
+  }
+  await db('former_names').where({ user_id: id }).delete()
   // Attempts under other names, in which they were met as somebody who could be meant.
   const cases: { id: string; source_id: SourceId; external_id: string }[] = await db('match_cases')
     .whereRaw('cast(candidates as text) like ?', [`%"${id}"%`])

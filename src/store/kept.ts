@@ -1,6 +1,6 @@
 // Takes things out of what is kept of sources' words, and encrypts it again when the key changes.
 
-import { nameIn } from '../domain/attribute-names.ts'
+import { namesMeant } from '../domain/attribute-names.ts'
 import type { SignInId } from '../domain/ids.ts'
 import type { RecordOnFile } from '../domain/model.ts'
 import type { Kept } from '../flows/ports.ts'
@@ -29,12 +29,12 @@ export const kept: Kept = {
       after = last.external_key
       for (const row of rows) {
         const record = toRecord(row, db.sealer)
-        const name = nameIn(record, attribute)
-        if (name === undefined) continue
+        const names = namesMeant(record, [attribute])
+        if (!Object.keys(record.attributes).some((name) => names.has(name))) continue
         records++
         await db('source_records')
           .where({ source_id: source, external_key: row.external_key })
-          .update(sealedRecord(without(record, name), db.sealer))
+          .update(sealedRecord(without(record, names), db.sealer))
       }
     }
     let responses = 0
@@ -54,8 +54,8 @@ export const kept: Kept = {
         // A response cannot lose a part and keep its signature: what it said stays, and it goes.
         if (!said) await db('sign_in_contents').where(place).delete()
         else {
-          const attributes = { ...said.attributes }
-          delete attributes[nameIn(said, attribute) ?? '']
+          const names = namesMeant(said, [attribute])
+          const attributes = Object.fromEntries(Object.entries(said.attributes).filter(([name]) => !names.has(name)))
           const content = db.sealer.seal(JSON.stringify({ said: { ...said, attributes } }), contentPlace(sign_in_id))
           await db('sign_in_contents').where(place).update({ sealed: content })
         }
@@ -115,9 +115,8 @@ export const kept: Kept = {
   },
 }
 
-function without(record: RecordOnFile, attribute: string): RecordOnFile {
-  const attributes = { ...record.attributes }
-  delete attributes[attribute]
+function without(record: RecordOnFile, names: ReadonlySet<string>): RecordOnFile {
+  const attributes = Object.fromEntries(Object.entries(record.attributes).filter(([name]) => !names.has(name)))
   return { ...record, attributes }
 }
 

@@ -2,8 +2,7 @@
 
 import type { AuditEvent, EventKind } from '../domain/events.ts'
 import type { Transition } from '../domain/lifecycle.ts'
-import type { AttributeChange } from '../domain/profile-change.ts'
-import { hide } from '../domain/sensitive.ts'
+import { shownChange } from '../domain/sensitive.ts'
 import type { CommitContext, StateChange, UserCommit } from '../flows/ports.ts'
 
 export function eventsOf(change: UserCommit, { actor, now, signIn, run }: CommitContext): readonly AuditEvent[] {
@@ -17,7 +16,7 @@ export function eventsOf(change: UserCommit, { actor, now, signIn, run }: Commit
   const events: AuditEvent[] = []
   const { record, link, entitled } = change
   const about = record ? { source: record.source } : {}
-  const attributes = change.attributes.map(shown)
+  const attributes = change.attributes.map(shownChange)
   const moved = { ...(entitled.gained.length ? { gained: entitled.gained } : {}), ...(entitled.lost.length ? { lost: entitled.lost } : {}) }
   if (change.kind === 'create') events.push({ ...common, kind: 'user.created', details: { attributes, ...moved } })
   if (change.transition) events.push(stateEvent(common, { transition: change.transition }))
@@ -29,10 +28,6 @@ export function eventsOf(change: UserCommit, { actor, now, signIn, run }: Commit
   if (change.kind === 'update' && (attributes.length || Object.keys(moved).length))
     events.push({ ...common, ...about, kind: 'user.updated', details: { attributes, ...moved } })
   return events
-}
-
-function shown({ attribute, before, after, sensitive }: AttributeChange) {
-  return sensitive ? { attribute, before: hide(before), after: hide(after) } : { attribute, before, after }
 }
 
 function stateEvent(

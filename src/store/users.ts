@@ -9,12 +9,12 @@ import type { Transition } from '../domain/lifecycle.ts'
 import type { Holder } from '../domain/matching.ts'
 import type { ExternalId, RecordOnFile, User } from '../domain/model.ts'
 import type { Change } from '../domain/settle.ts'
-import type { CommitContext, KeyClash, Relink, Tx, UserCommit, Users } from '../flows/ports.ts'
+import { type CommitContext, type KeyClash, PolicyMoved, type Relink, type Tx, type UserCommit, type Users } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
 import { erase } from './erase.ts'
 import { writeRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
-import { tombstoneOf } from './tombstones.ts'
+import { makeTombstone, tombstoneOf } from './tombstones.ts'
 import { inside, type TxQueries } from './transactions.ts'
 import { eventsOf } from './user-events.ts'
 import {
@@ -123,11 +123,11 @@ async function commit(tx: Tx, change: UserCommit, context: CommitContext): Promi
     await relink(db, change, context)
   } else if (change.kind === 'state') {
     await writeState(db, change.user.id, change.transition, context)
-    await db('users')
-      .where({ id: change.user.id })
-      .update({ grants: JSON.stringify(change.user.grants), waiting: JSON.stringify([]) })
+    const { grants, waiting, revision } = change.user
+    const due = { grants: JSON.stringify(grants), waiting: JSON.stringify(waiting), revision }
+    await db('users').where({ id: change.user.id }).update(due)
     await moveSeats(db, change.entitled)
-    if (change.transition.to === 'erased') await erase(db, change.user.id)
+    if (change.transition.to === 'erased') await erase(db, change.user.id, context.now)
   } else {
     await writeChange(db, change, context)
   }
@@ -153,12 +153,13 @@ async function writeChange(db: TxQueries, change: Change, context: CommitContext
       .update({ updated_at: now, ...userColumns(user) })
   }
   if (transition) await writeState(db, user.id, transition, context)
+  if (change.userMoved) await samePolicy(db, user)
   if (keys) await writeKeys(db, user.id, keys, change.kind === 'create')
   await moveSeats(db, change.entitled)
   if (!record) return
   const { source, externalId } = record
   const place = { source_id: source, external_key: externalId.key }
-  if (link?.replaces) await removeLink(db, source, link.replaces)
+  if (link?.replaces) await removeLink(db, source, link.replaces, user.id)
   if (link) await db('links').insert({ ...place, external_id: externalId.value, user_id: user.id, linked_at: now })
   if (link || change.recordMoved) await keepRecord(db, record)
 }
@@ -172,9 +173,11 @@ async function keepRecord(db: TxQueries, record: RecordOnFile): Promise<void> {
     .merge(['record', 'sealed', 'trimmed', 'observed_at'])
 }
 
-async function removeLink(db: TxQueries, source: SourceId, { key }: ExternalId): Promise<void> {
+async function removeLink(db: TxQueries, source: SourceId, { key }: ExternalId, user: UserId): Promise<void> {
   await db('links').where({ source_id: source, external_key: key }).delete()
   await db('source_records').where({ source_id: source, external_key: key }).delete()
+  const digest = await makeTombstone(db, source, key)
+  await db('former_names').insert({ source_id: source, digest, user_id: user }).onConflict(['source_id', 'digest']).merge(['user_id'])
 }
 
 /** What a source has said goes with its link, under the new name. */
@@ -184,7 +187,7 @@ async function relink(db: TxQueries, { user, source, externalId, replaces }: Rel
       .where({ source_id: source, external_key: replaces.key })
       .first(...RECORD_COLUMNS)
     const record = row && toRecord(row, db.sealer)
-    await removeLink(db, source, replaces)
+    await removeLink(db, source, replaces, user.id)
     if (record) await keepRecord(db, { ...record, externalId })
   }
   const place = { source_id: source, external_key: externalId.key }
@@ -203,6 +206,16 @@ async function writeState(db: TxQueries, id: UserId, { from, to, reason }: Trans
 
 function actorOf({ actor }: CommitContext): string {
   return `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
+}
+
+/** A newer policy may find people by other keys, and has seen to it for everybody who was there; this comes too late for that. */
+async function samePolicy(db: TxQueries, { revision }: User): Promise<void> {
+  const row: { revision: number } | undefined = await db('policy_revision')
+    .first('revision')
+    .modify((query: { client?: { dialect?: string }; forShare(): unknown }) => {
+      if (query.client?.dialect === 'postgresql') query.forShare()
+    })
+  if (row && row.revision > revision) throw new PolicyMoved('the policy was changed meanwhile; try again')
 }
 
 async function writeKeys(db: TxQueries, id: UserId, keys: readonly Key[], fresh: boolean): Promise<void> {

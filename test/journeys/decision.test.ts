@@ -331,3 +331,48 @@ describe('an administrator at the command line', () => {
     assert.match(wrong.err, /encrypted with another key/)
   })
 })
+
+describe('what a sign-in leaves behind', () => {
+  it('is no response where none is to be kept, and entitlements for the app', async () => {
+    const house = await startHouse({
+      environment: { GATEHOUSE_KEEP_RESPONSES_DAYS: '0' },
+      policy: (file) => {
+        file.entitlements = [{ name: 'app.editor', when: "'finance' in groups", administrator: false }]
+        file.apps[0]?.headers.push({ name: 'X-Remote-Entitlements', from: 'user.entitlements' })
+      },
+    })
+    try {
+      const walker = new Walker()
+      const attributes = { email: 'ada@corp.example', groups: ['finance'] }
+      assert.equal((await house.signIn(walker, { attributes })).status, 200)
+      await walker.get(house.appUrl)
+      assert.equal(house.upstream.received.at(-1)?.headers['x-remote-entitlements'], 'app.editor')
+      assert.equal((await house.signIn(new Walker(), { attributes: {}, nameId: 'nobody' })).status, 403)
+      assert.equal((await house.post(new Walker(), house.answer({ inResponseTo: '_never' }))).status, 403)
+      assert.equal(await house.count('sign_in_contents'), 0)
+      assert.equal(await house.count('source_records'), 1)
+    } finally {
+      await house.close()
+    }
+  })
+
+  it('is no sensitive value in events, look-ups or the log', async () => {
+    const house = await startHouse({
+      policy: (file) => {
+        file.schema = { attributes: [{ name: 'nationalId', type: 'string', sensitive: true }] }
+        const [corp] = file.connections
+        corp?.mapping.push({ to: 'nationalId', from: 'attributes.nid', strength: 'follow', when: 'inherit', absent: 'keep', empty: 'keep' })
+      },
+    })
+    try {
+      const attributes = (nid: string | string[]) => ({ email: 'ada@corp.example', nid })
+      for (const nid of ['SECRET-1', 'SECRET-2']) await house.signIn(new Walker(), { attributes: attributes(nid) })
+      await house.signIn(new Walker(), { attributes: attributes(['SECRET-3', 'SECRET-4']) })
+      const kept = await Promise.all(['audit_events', 'sign_ins', 'match_cases'].map((table) => house.db.writer(table).select()))
+      assert.doesNotMatch(JSON.stringify(kept) + house.log.join(), /SECRET/)
+      assert.match(JSON.stringify(kept), /nationalId.*\(hidden\)/)
+    } finally {
+      await house.close()
+    }
+  })
+})

@@ -223,6 +223,7 @@ for (const dialect of dialects) {
           return surveyPeople({
             people: everybody(database.db, { derivedBefore: inForce.revision }),
             policy: inForce,
+            uniqueNow: new Set(['userName', 'badge']),
             seats: await seatsTaken(database.db),
             holdersOf: uniqueHolders(database.db),
             now: NOW,

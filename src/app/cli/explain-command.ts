@@ -6,7 +6,7 @@ import { readReference } from '../../domain/ids.ts'
 import type { SourceRecord } from '../../domain/model.ts'
 import type { Connection, Policy } from '../../domain/policy.ts'
 import { isRefusal, kindOf } from '../../domain/refusals.ts'
-import { HIDDEN, hide } from '../../domain/sensitive.ts'
+import { HIDDEN, hide, isSensitive } from '../../domain/sensitive.ts'
 import { type Step, stepCatalogue } from '../../domain/steps.ts'
 import { type Explained, explainSignIn } from '../../flows/explain-sign-in.ts'
 import { pastedXml, readUnverified } from '../../http/saml/read-unverified.ts'
@@ -155,7 +155,9 @@ function trace({ said }: Subject, { explanation }: Explained, policy: Policy, re
         (row.reader.expression.reads.attributes?.names ?? []).some((name) => reads(said, name, attribute))
       )
     })
-    const sensitive = !reveal && rows.some(({ to }) => policy.schema.get(to)?.sensitive)
+    const reader = (to: string) => source?.mapping.find((row) => row.to.name === to)
+    const sensitive =
+      !reveal && (rows.some(({ to }) => reader(to)?.hides) || source?.mapping.some((row) => row.hides && row.reads.names === undefined))
     return { attribute, raw: sensitive ? hide(values) : values, rows }
   })
 }
@@ -166,7 +168,7 @@ function reads({ attributes, aliases }: SourceRecord, asked: string, attribute: 
 
 function asJson(subject: Subject, explained: Explained, policy: Policy, reveal: boolean) {
   const { connection, verified, steps, caveat, said } = subject
-  const { outcome, explanation, headers } = explained
+  const { outcome, explanation } = explained
   const decided = isRefusal(outcome)
     ? { refused: { code: outcome.code, detail: outcome.detail, remedy: kindOf(outcome.code).remedy } }
     : {
@@ -196,14 +198,26 @@ function asJson(subject: Subject, explained: Explained, policy: Policy, reveal: 
       waiting: explanation.entitled.waiting,
     },
     outcome: decided,
-    headers: headers.map(({ app, headers: rows }) => ({ app, headers: Object.fromEntries(rows) })),
+    headers: shownHeaders(explained, policy, reveal).map(({ app, headers: rows }) => ({ app, headers: Object.fromEntries(rows) })),
     written: false,
   }
 }
 
+/** As the app would get them, but for what is sensitive. */
+function shownHeaders({ headers }: Explained, policy: Policy, reveal: boolean): Explained['headers'] {
+  return headers.map(({ app, headers: rows }) => {
+    const told = policy.apps.find(({ name }) => name === app)
+    const hides = (header: string) => {
+      const path = told?.headers.find(({ name }) => name === header)?.path
+      return !reveal && path?.root === 'attribute' && isSensitive(policy.schema, path.name)
+    }
+    return { app, headers: rows.map(([name, value]) => [name, hides(name) ? HIDDEN : value] as const) }
+  })
+}
+
 function tell(subject: Subject, explained: Explained, policy: Policy, reveal: boolean): void {
   const { connection, steps, caveat, said } = subject
-  const { outcome, explanation, headers } = explained
+  const { outcome, explanation } = explained
   print(`A sign-in through ${connection.name}${said.nameId ? ` of «${plain(said.nameId.value)}»` : ''}`)
   if (caveat) print(`\n! ${plain(caveat)}.`)
   if (steps.length) print('\nChecks at the door')
@@ -281,7 +295,7 @@ function tell(subject: Subject, explained: Explained, policy: Policy, reveal: bo
     for (const one of outcome.attributes)
       print(`  ${one.attribute}: ${changeInWords(reveal ? { before: one.before, after: one.after } : one)}`)
   }
-  for (const { app, headers: rows } of headers) {
+  for (const { app, headers: rows } of shownHeaders(explained, policy, reveal)) {
     print(`\nWhat ${app} would get`)
     for (const [name, value] of rows) print(`  ${name}: ${plain(value)}`)
     if (!rows.length) print('  (no header has a value)')

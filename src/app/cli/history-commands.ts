@@ -149,9 +149,9 @@ function inShort(value: unknown): string {
 }
 
 async function rollback(kindText: string, nameText: string | undefined, options: { to: number; json: boolean }): Promise<void> {
-  await atWork(async ({ db, actor, now }) => {
+  await atWork(async ({ config, db, actor, now }) => {
     const { kind, name } = await versionsOf(db, kindText, nameText)
-    const result = await rollBackPolicy(portsOf(db), { kind, name, version: options.to, actor, now })
+    const result = await rollBackPolicy(portsOf(db), { kind, name, version: options.to, ownHost: config.baseUrl.host, actor, now })
     if ('outcome' in result) throw new CommandFailure(`Version ${options.to} is not there, or took the document out of force.`)
     if ('faults' in result) {
       const faults = result.faults.map((one) => `  ${one.kind} ${one.name}: ${fault(one.segments, '').path}: ${one.message}`)

@@ -58,8 +58,10 @@ async function list(options: { all: boolean; connection?: string; limit: number;
 function tell({ id, sourceName, kind, externalId, why, candidates, times, openedAt, verdict }: CaseLine): void {
   print(`${id}  ${kind}  «${plain(externalId.value)}» of ${sourceName}${verdict ? `  (${verdict})` : ''}`)
   print(`    since ${time(openedAt)}, tried ${times === 1 ? 'once' : `${times} times`}: ${plain(why)}`)
-  for (const { user, by, certainty, knownAs } of candidates)
-    print(`    ${user}  ${certainty}, by ${by}${knownAs === undefined ? '' : `, known here as «${plain(knownAs)}»`}`)
+  for (const { user, by, certainty, knownAs, objection } of candidates)
+    print(
+      `    ${user}  ${certainty}, by ${by}${knownAs === undefined ? '' : `, known here as «${plain(knownAs)}»`}${objection === undefined ? '' : `; ${plain(objection)}`}`,
+    )
 }
 
 async function linkTo({ db }: Workplace, who: string): Promise<Settlement> {
@@ -83,7 +85,12 @@ async function settle(id: string, options: { json: boolean }, choose: (place: Wo
 async function relink(options: { connection: string; yes: boolean; json: boolean }): Promise<void> {
   await atWork(async ({ db, actor, now }) => {
     const renamed = await listCases(db, { all: false, source: options.connection, kind: 'renamed', limit: MOST_CASES })
-    const clear = renamed.filter(({ candidates, renamedFrom }) => candidates.length === 1 && renamedFrom !== undefined)
+    // Whom two claim to be, and whom a guard protects, is told one by one.
+    const claims = renamed.map(({ candidates }) => candidates[0]?.user)
+    const clear = renamed.filter(({ candidates: [candidate, another], renamedFrom }) => {
+      const alone = candidate && !another && claims.filter((user) => user === candidate.user).length === 1
+      return alone && !candidate.objection && renamedFrom !== undefined
+    })
     const done: { case: CaseId; user: UserId; from: string; to: string; result: CaseSettled['outcome']; why: string }[] = []
     for (const { id, candidates, externalId, renamedFrom, why } of clear) {
       const [candidate] = candidates
@@ -101,7 +108,10 @@ async function relink(options: { connection: string; yes: boolean; json: boolean
     )
     const failed = done.filter(({ result }) => options.yes && result !== 'settled')
     for (const one of failed) print(`${one.case}: not done (${one.result})`)
-    if (left) print(`${left} more could be several people; «gatehouse match list» shows them.`)
+    if (left)
+      print(
+        `${left} more want a look of their own: several could be meant, several claim to be the same, or a guard objects. «gatehouse match list» shows them.`,
+      )
     if (!options.yes) return print(`Nothing was changed. --yes re-links these ${done.length}.`)
     print(`${done.length - failed.length} re-linked.`)
   })

@@ -3,8 +3,9 @@
 import { dirname, resolve } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { type Command, InvalidArgumentError } from 'commander'
-import { compilePolicy, missingSubjects } from '../../domain/policy.ts'
+import { compilePolicy, missingSubjects, type Policy } from '../../domain/policy.ts'
 import { CAREFUL } from '../../domain/safeguard.ts'
+import { shownChange } from '../../domain/sensitive.ts'
 import { draftPolicy, placed } from '../../flows/apply-policy.ts'
 import { reapplyPolicy } from '../../flows/reapply-policy.ts'
 import { type SignInProspect, simulatePolicy } from '../../flows/simulate-policy.ts'
@@ -58,8 +59,9 @@ function inLittleMemory(): void {
 }
 
 /** What a look at everybody asks of the database. */
-async function surveying(db: Db, now: Date): Promise<Pick<SurveyAsk, 'seats' | 'holdersOf' | 'now'>> {
-  return { seats: await seatsTaken(db), holdersOf: uniqueHolders(db), now }
+async function surveying(db: Db, inForce: Policy, now: Date): Promise<Pick<SurveyAsk, 'uniqueNow' | 'seats' | 'holdersOf' | 'now'>> {
+  const uniqueNow = new Set(inForce.keys.filter(({ unique }) => unique).map(({ name }) => name))
+  return { uniqueNow, seats: await seatsTaken(db), holdersOf: uniqueHolders(db), now }
 }
 
 async function simulate(options: { policy: string; last: number; rows: number; prune: boolean; json: boolean }): Promise<void> {
@@ -85,7 +87,7 @@ async function simulate(options: { policy: string; last: number; rows: number; p
     const signIns: SignInProspect[] = []
     const bar = progress('people', await countUsers(db))
     const result = await simulatePolicy({
-      ...(await surveying(db, now)),
+      ...(await surveying(db, inForce, now)),
       people: everybody(db),
       inForce,
       draft,
@@ -97,7 +99,13 @@ async function simulate(options: { policy: string; last: number; rows: number; p
       onProgress: bar.at,
     })
     bar.end()
-    if (options.json) return printJson({ ...result, rows: prospects, signInRows: signIns, written: false })
+    if (options.json)
+      return printJson({
+        ...result,
+        rows: prospects.map((one) => ({ ...one, attributes: one.attributes.map(shownChange) })),
+        signInRows: signIns,
+        written: false,
+      })
     printSurvey(result.people)
     const { tried, sameOutcome, newlyRefused, newlyAccepted, otherwise } = result.signIns
     print(`\nOf the last ${tried} sign-ins whose content is kept, happening now:`)
@@ -112,9 +120,10 @@ async function simulate(options: { policy: string; last: number; rows: number; p
 }
 
 function printSurvey(survey: Survey): void {
-  const { people, changed, unchanged, refused, collisions, blanked, membershipsLost } = survey
+  const { people, changed, unchanged, refused, collisions, leftAlone, blanked, membershipsLost } = survey
   print(`${people} people: ${changed} would change, ${unchanged} would not, ${refused} would be refused, ${collisions} would collide`)
   print(`  ${blanked} would lose a value, ${membershipsLost} a membership, ${survey.entitlementsLost} an entitlement`)
+  if (leftAlone) print(`  ${leftAlone} are known only from connections that are not in force, and stay as they are`)
   const counts: [string, string, string][] = [
     ...Object.entries(survey.attributes).map(([name, n]): [string, string, string] => ['changes', name, String(n)]),
     ...Object.entries(survey.gained).map(([name, n]): [string, string, string] => ['gain', name, String(n)]),
@@ -150,7 +159,7 @@ async function reapply(options: { approve: boolean; share: number; count: number
     const looking = progress('looking at', stale)
     const survey = async () => {
       const result = await surveyPeople({
-        ...(await surveying(db, now)),
+        ...(await surveying(db, policy, now)),
         people: everybody(db, { derivedBefore: policy.revision }),
         policy,
         onProspect: (one) => prospects.length < 20 && prospects.push(one),

@@ -6,7 +6,7 @@ import type { Profile } from '../../domain/model.ts'
 import { noAttribute } from '../../domain/policy.ts'
 import { isRefusal } from '../../domain/refusals.ts'
 import type { Schema } from '../../domain/schema.ts'
-import { hideSensitive } from '../../domain/sensitive.ts'
+import { hideSensitive, shownChange } from '../../domain/sensitive.ts'
 import { changeState } from '../../flows/change-state.ts'
 import { editUser } from '../../flows/edit-user.ts'
 import { findUser, listUsers, sourceNames } from '../../store/console-reads.ts'
@@ -205,7 +205,7 @@ async function set(who: string, words: readonly string[], options: { json: boole
     const result = await editUser(portsOf(db), { user: user.id, edits, policy, actor, now })
     if (!result) throw new CommandFailure(`${plain(user.userName)} was erased.`)
     if (isRefusal(result)) throw new CommandFailure(`Nothing was changed: ${plain(result.detail)} (${result.code}).`)
-    if (options.json) return printJson({ user: user.id, attributes: result.attributes })
+    if (options.json) return printJson({ user: user.id, attributes: result.attributes.map(shownChange) })
     for (const one of result.attributes) print(`${one.attribute}: ${changeInWords(one)}`)
     if (!result.attributes.length) print('Nothing has changed by it.')
   })

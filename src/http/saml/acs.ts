@@ -4,10 +4,11 @@
 
 import { type Request, type Response, Router } from 'express'
 import type { Logger } from 'pino'
+import type { VerifiedAssertion } from '../../domain/assertion.ts'
 import type { Connection, DraftConnection, Policy } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import type { Accepted, Arrival, Refused } from '../../flows/accept-assertion.ts'
-import type { SignInRequest } from '../../flows/ports.ts'
+import { PolicyMoved, type SignInRequest } from '../../flows/ports.ts'
 import type { RefusedAttempt } from '../../flows/refuse-sign-in.ts'
 import type { CookieJar } from '../cookies.ts'
 import { redirect } from '../pages.ts'
@@ -95,30 +96,29 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
   }
   const { outcome: assertion, steps } = verified
   const trusted = verified.connection
+  const accept = (judged: Judged) =>
+    deps.accept({
+      assertion: assertion as VerifiedAssertion,
+      connection: judged.connection as Connection,
+      policy: judged.policy,
+      response: judged.response,
+      keepsContent: deps.keepsResponses,
+      browserSecret: (requestId) => deps.cookies.readRequest(request, requestId),
+      host: deps.baseUrl.host,
+      address,
+      steps,
+      clockSkewSeconds: deps.clockSkewSeconds,
+      sessionHours: deps.sessionHours,
+      now,
+    })
+  const kept = deps.keepsResponses && !policy.sources.get(connection.id)?.redact.size ? verified.response : undefined
   const outcome =
     isRefusal(assertion) || !('idp' in trusted)
-      ? await deps.refuse({
-          flow: 'sign-in',
-          refusal: assertion as Refusal,
-          connection,
-          address,
-          steps,
-          now,
-          response: deps.keepsResponses && !policy.sources.get(connection.id)?.redact.size ? verified.response : undefined,
-        })
-      : await deps.accept({
-          assertion,
-          connection: trusted,
-          policy: verified.policy,
-          response: verified.response,
-          keepsContent: deps.keepsResponses,
-          browserSecret: (requestId) => deps.cookies.readRequest(request, requestId),
-          host: deps.baseUrl.host,
-          address,
-          steps,
-          clockSkewSeconds: deps.clockSkewSeconds,
-          sessionHours: deps.sessionHours,
-          now,
+      ? await deps.refuse({ flow: 'sign-in', refusal: assertion as Refusal, connection, address, steps, now, response: kept })
+      : await accept(verified).catch(async (error: unknown) => {
+          const again = error instanceof PolicyMoved && (await underNewPolicy(deps, verified))
+          if (!again) throw error
+          return accept(again)
         })
 
   if ('refusal' in outcome) {
@@ -143,6 +143,13 @@ interface Judged extends VerifiedSignIn {
   readonly connection: Connection | DraftConnection
   /** base64, as it was posted or fetched. */
   readonly response?: string
+}
+
+/** What was verified stays so; decided is anew. Undefined where the connection is not in force any more. */
+async function underNewPolicy(deps: AcsDeps, verified: Judged): Promise<Judged | undefined> {
+  const policy = await deps.policy()
+  const connection = policy.connections.get(verified.connection.name)
+  return connection?.id === verified.connection.id ? { ...verified, policy, connection } : undefined
 }
 
 /** With a second try where the identity provider has meanwhile taken a new key into use. */
