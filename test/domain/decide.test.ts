@@ -201,6 +201,119 @@ describe('matching', () => {
   })
 })
 
+describe('a rule that links by itself', () => {
+  const connection = (name: string, more: Record<string, unknown> = {}) => ({
+    name,
+    kind: 'saml',
+    subjects: '.',
+    jit: { create: true, update: true },
+    mapping: [
+      { to: 'userName', from: 'nameID' },
+      { to: 'email', from: 'attributes.email' },
+      { to: 'department', from: 'attributes.department', strength: 'enforce' },
+      { to: 'groups', from: 'attributes.groups' },
+    ],
+    ...more,
+  })
+  const byEmail = { matching: [{ by: ['email'], link: 'auto' }] }
+  const entitlements = [{ name: 'boss', when: "'admins' in groups", administrator: true }]
+
+  it('sees administrators by what they would hold, not only by what they hold', () => {
+    const policies = (rules: object[]) =>
+      policyOf({
+        mastery: { rank: ['a', 'b'] },
+        connections: [connection('a'), connection('b', { ...byEmail, jit: { create: true, update: true, deprovisioned: 'revive' } })],
+        entitlements: rules,
+      })
+    for (const state of ['active', 'deprovisioned'] as const) {
+      const world = new World(policies(entitlements))
+      world.hear(says('a', { email: 'ann@x', groups: ['admins'] }, { subject: 'ann' }))
+      // As after a restoration, or under a rule that is new.
+      world.put({ ...first(world), state, grants: [] })
+      const { outcome, explanation } = world.hear(says('b', { email: 'ann@x' }, { subject: 'evil' }))
+      assert.ok(isRefusal(outcome) && outcome.code === 'match.unlinked', JSON.stringify(outcome))
+      assert.match(explanation.match?.candidates[0]?.objection ?? '', /would be an administrator/)
+      assert.equal(world.links.size, 1)
+    }
+  })
+
+  it('lets a source that may not change anybody change nobody at first contact either', () => {
+    const quiet = { ...byEmail, jit: { create: false, update: false } }
+    const world = new World(policyOf({ mastery: { rank: ['a', 'b'] }, connections: [connection('a'), connection('b', quiet)] }))
+    world.hear(says('a', { email: 'ann@x', department: 'IT' }, { subject: 'ann' }))
+    const { outcome } = world.hear(says('b', { email: 'ann@x', department: 'evil', groups: ['admins'] }, { subject: 'ann-b' }))
+    assert.ok(!isRefusal(outcome), JSON.stringify(outcome))
+    assert.deepEqual([outcome.attributes, world.links.size], [[], 2])
+    const { profile } = first(world)
+    assert.deepEqual([firstValue(profile, 'department'), profile.groups], ['IT', undefined])
+  })
+})
+
+describe('what is on file', () => {
+  it('is not passed by: what is required now, and how somebody signed in where a row reads that', () => {
+    const rows = [{ to: 'userType', from: "session.authnContext == 'mfa' ? 'strong' : 'weak'" }]
+    const entitlements = [{ name: 'vault', when: "user.userType == 'strong'" }]
+    const world = new World(corp({ mapping: rows, beside: { entitlements } }))
+    const session = (authnContext: string) => ({ session: { authnContext, authnInstant: '2026-02-01T08:00:00Z' } })
+    const words = { uid: 'ada', mail: 'ada@x' }
+    hears(world, words, session('mfa'))
+    assert.deepEqual(
+      first(world).grants.map(({ name }) => name),
+      ['vault'],
+    )
+    hears(world, words, session('password'))
+    assert.deepEqual([firstValue(first(world).profile, 'userType'), first(world).grants], ['weak', []])
+    world.policy = corp({ mapping: rows, jit: { required: ['department'] }, beside: { entitlements } }, 2)
+    world.put({ ...first(world), revision: 2 })
+    assert.equal(kindOf(hears(world, words, session('password'))), 'attribute.missing')
+  })
+
+  it('keeps groups of every source apart, those set by hand included', () => {
+    const world = new World(
+      corp({
+        jit: { required: [] },
+        mapping: [{ to: 'department', from: 'attributes.d', absent: 'clear' }],
+        more: { groups: { from: 'attributes.groups', mode: 'sync' } },
+      }),
+    )
+    hears(world, { uid: 'ada', d: 'one', groups: ['a'] })
+    world.edit('usr_1' as UserId, { groups: ['b'] })
+    assert.deepEqual(first(world).profile.groups?.values, ['a', 'b'])
+    hears(world, { uid: 'ada', d: 'two', groups: ['a'] })
+    assert.deepEqual(first(world).profile.groups?.values, ['a', 'b'])
+    hears(world, { uid: 'ada', groups: ['A'] })
+    assert.deepEqual([first(world).profile.groups?.values, first(world).profile.department], [['A', 'b'], undefined])
+  })
+
+  it('stays as it is for whoever is known only from sources that are gone', () => {
+    const world = new World(corp())
+    hears(world, { uid: 'ada', mail: 'ada@x' })
+    const before = first(world)
+    world.policy = policyOf({}, 2)
+    const outcome = world.again('usr_1' as UserId)
+    assert.ok(!isRefusal(outcome))
+    assert.deepEqual([outcome.kind, outcome.user.profile], ['unchanged', before.profile])
+  })
+
+  it('that the schema calls sensitive stays hidden when the schema forgets it', () => {
+    const secret = { schema: { attributes: [{ name: 'ssn', type: 'string', sensitive: true }] } }
+    const world = new World(corp({ mapping: [{ to: 'ssn', from: 'attributes.ssn' }], beside: secret }))
+    hears(world, { uid: 'ada', mail: 'ada@x', ssn: '123-45' })
+    world.policy = corp({}, 2)
+    const outcome = world.again('usr_1' as UserId)
+    assert.ok(!isRefusal(outcome))
+    assert.deepEqual(outcome.attributes, [{ attribute: 'ssn', before: ['123-45'], after: [], sensitive: true }])
+  })
+
+  it('lacks what is redacted, under whichever name it came', () => {
+    const world = new World(corp({ more: { redact: ['ssn'] } }))
+    const words = { uid: 'ada', mail: 'ada@x', ssn: '1', 'http://a/ssn': '2', 'http://b/ssn': '3', 'urn:x': '4' }
+    const { outcome } = hears(world, words, { aliases: { ssn: 'urn:x' } })
+    assert.ok(!isRefusal(outcome))
+    assert.deepEqual(Object.keys(outcome.record?.attributes ?? {}), ['uid', 'mail'])
+  })
+})
+
 describe('mastery', () => {
   for (const { rank = '', list = '', next, hr = '', corp: corpCell = '', local = '', stands, note } of table('mastery')) {
     it(`${note}`, () => {

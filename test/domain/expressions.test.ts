@@ -202,6 +202,8 @@ describe('a value', () => {
     [of('string'), ['x'.repeat(5_000)], /more than 4096 characters/],
     [of('string', { unique: true }), ['x'.repeat(600)], /more than 512 characters/],
     [of('string', { values: ['a', 'b'] }), ['c'], /«c» is not one of a, b/],
+    [of('string'), ['\ud83d'], /half a character/],
+    [of('string', { unique: true }), ['\ufdfa'.repeat(30)], /more than 512 characters/],
     [of('integer', { sensitive: true }), ['secret'], /the value \(sensitive, not shown\) is not a whole number/],
   ]
   for (const [definition, from, fault] of bad) {
