@@ -96,9 +96,9 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
   }
   const { outcome: assertion, steps } = verified
   const trusted = verified.connection
-  const accept = (judged: Judged) =>
+  const accept = (judged: Judged, verifiedAssertion: VerifiedAssertion) =>
     deps.accept({
-      assertion: assertion as VerifiedAssertion,
+      assertion: verifiedAssertion,
       connection: judged.connection as Connection,
       policy: judged.policy,
       response: judged.response,
@@ -115,10 +115,10 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
   const outcome =
     isRefusal(assertion) || !('idp' in trusted)
       ? await deps.refuse({ flow: 'sign-in', refusal: assertion as Refusal, connection, address, steps, now, response: kept })
-      : await accept(verified).catch(async (error: unknown) => {
+      : await accept(verified, assertion).catch(async (error: unknown) => {
           const again = error instanceof PolicyMoved && (await underNewPolicy(deps, verified))
           if (!again) throw error
-          return accept(again)
+          return accept(again, assertion)
         })
 
   if ('refusal' in outcome) {
