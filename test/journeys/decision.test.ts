@@ -12,7 +12,7 @@ import { stringify } from 'yaml'
 import { findUser } from '../../src/store/console-reads.ts'
 import { type Db, openDatabase } from '../../src/store/db.ts'
 import { migrateUp } from '../../src/store/migrations.ts'
-import { TEST_KEYS } from '../support/databases.ts'
+import { dialects, TEST_KEYS } from '../support/databases.ts'
 import { startHouse, type TestHouse } from '../support/house.ts'
 import { type Answer, answerXml, keyPair } from '../support/idp.ts'
 import { Walker } from '../support/walker.ts'
@@ -376,3 +376,37 @@ describe('what a sign-in leaves behind', () => {
     }
   })
 })
+
+for (const dialect of dialects) {
+  describe(`a policy that changes while people sign in, on ${dialect}`, () => {
+    it('keeps nobody out, and finds everybody by what the newest asks for', async () => {
+      const house = await startHouse({ dialect })
+      try {
+        const people = Array.from({ length: 24 }, (_, i) => `p${i}`)
+        const change = async (round: number) => {
+          const by = round % 2 ? ['department'] : ['email']
+          await house.apply({ connections: [{ ...house.connection, matching: [{ by, link: 'ask' }] }] })
+        }
+        const [pages] = await Promise.all([
+          Promise.all(
+            people.map((name) =>
+              house.signIn(new Walker(), { nameId: name, attributes: { email: `${name}@corp.example`, department: name, name } }),
+            ),
+          ),
+          (async () => {
+            for (let round = 0; round < 7; round++) await change(round)
+          })(),
+        ])
+        assert.deepEqual(
+          pages.map(({ status }) => status),
+          people.map(() => 200),
+        )
+        await change(1)
+        const keys = await house.db.writer('user_keys').where({ name: 'department' }).pluck('value')
+        assert.deepEqual([...keys].sort(), [...people].sort())
+      } finally {
+        await house.close()
+      }
+    })
+  })
+}

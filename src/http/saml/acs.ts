@@ -8,7 +8,7 @@ import type { VerifiedAssertion } from '../../domain/assertion.ts'
 import type { Connection, DraftConnection, Policy } from '../../domain/policy.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import type { Accepted, Arrival, Refused } from '../../flows/accept-assertion.ts'
-import { PolicyMoved, type SignInRequest } from '../../flows/ports.ts'
+import { PolicyMoved, type SignInRequest, StoreUnavailable } from '../../flows/ports.ts'
 import type { RefusedAttempt } from '../../flows/refuse-sign-in.ts'
 import type { CookieJar } from '../cookies.ts'
 import { redirect } from '../pages.ts'
@@ -112,14 +112,10 @@ async function consume(deps: AcsDeps, request: Request, response: Response, poli
       now,
     })
   const kept = deps.keepsResponses && !policy.sources.get(connection.id)?.redact.size ? verified.response : undefined
-  const outcome =
-    isRefusal(assertion) || !('idp' in trusted)
-      ? await deps.refuse({ flow: 'sign-in', refusal: assertion as Refusal, connection, address, steps, now, response: kept })
-      : await accept(verified, assertion).catch(async (error: unknown) => {
-          const again = error instanceof PolicyMoved && (await underNewPolicy(deps, verified))
-          if (!again) throw error
-          return accept(again, assertion)
-        })
+  const no = (refusal: Refusal) => deps.refuse({ flow: 'sign-in', refusal, connection, address, steps, now, response: kept })
+  const outcome = isRefusal(assertion)
+    ? await no(assertion)
+    : await underNewest(deps, verified, (judged) => ('idp' in judged.connection ? accept(judged, assertion) : no(notInForce(connection))))
 
   if ('refusal' in outcome) {
     const { refusal, reference } = outcome
@@ -145,11 +141,38 @@ interface Judged extends VerifiedSignIn {
   readonly response?: string
 }
 
-/** What was verified stays so; decided is anew. Undefined where the connection is not in force any more. */
-async function underNewPolicy(deps: AcsDeps, verified: Judged): Promise<Judged | undefined> {
-  const policy = await deps.policy()
-  const connection = policy.connections.get(verified.connection.name)
-  return connection?.id === verified.connection.id ? { ...verified, policy, connection } : undefined
+const MOST_TRIES = 10
+
+/** What was verified stays so; what was decided under a policy that moved meanwhile is decided anew. */
+async function underNewest<Outcome>(deps: AcsDeps, verified: Judged, decide: (judged: Judged) => Promise<Outcome>): Promise<Outcome> {
+  let judged = verified
+  for (let tries = 1; ; tries++) {
+    try {
+      return await decide(judged)
+    } catch (error) {
+      if (!(error instanceof PolicyMoved)) throw error
+      if (tries === MOST_TRIES) throw new StoreUnavailable('the policy keeps changing', { cause: error })
+      const policy = await deps.policy()
+      const { name } = judged.connection
+      judged = {
+        ...judged,
+        policy,
+        connection: policy.connections.get(name) ?? policy.drafts.get(name) ?? withoutProvider(judged.connection),
+      }
+    }
+  }
+}
+
+/** Taken out of force while somebody was on their way. */
+function withoutProvider({ id, name, version, idpInitiated, signed, singleLogout, requests, wanted }: DraftConnection): DraftConnection {
+  return { id, name, version, idpInitiated, signed, singleLogout, requests, wanted }
+}
+
+function notInForce({ name }: DraftConnection): Refusal {
+  return refuse(
+    'connection.draft',
+    `connection ${name} has no identity provider yet, or a fault keeps it out of force («gatehouse doctor» tells)`,
+  )
 }
 
 /** With a second try where the identity provider has meanwhile taken a new key into use. */
@@ -163,14 +186,7 @@ async function verifyPosted(
   const as = (verified: VerifiedSignIn): Judged => ({ ...verified, policy, connection })
   if (isRefusal(form)) return as(refusedAtTheDoor(form))
   if (!('idp' in connection)) {
-    return as(
-      refusedAtTheDoor(
-        refuse(
-          'connection.draft',
-          `connection ${connection.name} has no identity provider yet, or a fault keeps it out of force («gatehouse doctor» tells)`,
-        ),
-      ),
-    )
+    return as(refusedAtTheDoor(notInForce(connection)))
   }
   const message = await readMessageField(deps, connection, form, now)
   if (isRefusal(message)) return as(refusedAtTheDoor(message, 'SAMLart' in form))
