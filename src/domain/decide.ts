@@ -66,13 +66,15 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   const wasKey = renamedFrom?.key ?? externalId.key
   const onFile = records.find((record) => record.source === said.source && record.externalId.key === wasKey)
   const linking = known.linked ? undefined : { why: found.why, ...(renamedFrom ? { replaces: renamedFrom } : {}) }
+  const first = 'first' in identified ? identified.first : undefined
   // A source that may not change anybody leaves its own word as it was, too: what follows from the records stays the same.
   const heard: Heard | Refusal =
-    user && !source.jit.update ? { record: unheard(onFile, said, externalId) } : hear(onFile, said, externalId, source)
+    user && !source.jit.update
+      ? { record: unheard(onFile, said, externalId) }
+      : hear(first?.record ?? remember(onFile, said, externalId), source)
   if (isRefusal(heard)) return answer(heard)
   const { record } = heard
   if (heard.groups) noted.groups = heard.groups
-  const mapped = 'mapped' in identified ? identified.mapped : undefined
   const settled = yield* settle({
     user,
     fresh,
@@ -87,7 +89,7 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
     heard: {
       record,
       groups: heard.groups,
-      ...(mapped && !onFile ? { mapped } : {}),
+      ...(first ? { mapped: first.mapped } : {}),
       prior: user?.revision === policy.revision ? onFile : undefined,
     },
     now: said.observedAt,
@@ -128,8 +130,7 @@ function unheard(onFile: RecordOnFile | undefined, said: SourceRecord, externalI
 }
 
 /** What the source has now said, with the groups that it has given so far. */
-function hear(onFile: RecordOnFile | undefined, said: SourceRecord, externalId: ExternalId, source: SourcePolicy): Heard | Refusal {
-  const record = remember(onFile, said, externalId)
+function hear(record: RecordOnFile, source: SourcePolicy): Heard | Refusal {
   if (!source.groups || source.groups.mode === 'none') return { record }
   const groups = memberships(record, source.groups)
   if (isRefusal(groups)) return { ...groups, detail: `${source.name} (version ${source.version}): ${groups.detail}` }
@@ -137,8 +138,8 @@ function hear(onFile: RecordOnFile | undefined, said: SourceRecord, externalId: 
 }
 
 interface Found {
-  /** Of what was just said alone. */
-  readonly mapped?: Mapped
+  /** Of somebody new: all that there is of them. */
+  readonly first?: { readonly record: RecordOnFile; readonly mapped: Mapped }
   readonly match: Match
   readonly user: User | undefined
   readonly records: readonly RecordOnFile[]
@@ -156,7 +157,8 @@ function* find(
     noted,
   }: { source: SourcePolicy; policy: DecisionPolicy; known: Known; steps: MappingStep[] | undefined; noted: Noted },
 ): Deciding<Found | Refusal> {
-  const mapped = map(remember(undefined, said, externalId), source, steps)
+  const record = remember(undefined, said, externalId)
+  const mapped = map(record, source, steps)
   if (mapped.refusal) return mapped.refusal
   const keys = known.settledAsNew ? [] : matchingKeys(source, mapped)
   const holders = keys.length ? ((yield { about: 'holders', source: source.id, keys }) as readonly Holder[]) : []
@@ -177,7 +179,7 @@ function* find(
       return { match: found, user: found.user, records }
     }
     default:
-      return { match: found, user: undefined, records: [], mapped }
+      return { match: found, user: undefined, records: [], first: { record, mapped } }
   }
 }
 

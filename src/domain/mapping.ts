@@ -230,7 +230,13 @@ export function originOf({ row, origin }: MappedValue, record: RecordOnFile): Or
   if (reader.kind === 'expression') {
     const { attributes, nameID } = reader.expression.reads
     const names = attributes?.all ? Object.keys(record.attributes) : (attributes?.names ?? []).map((name) => nameOnFile(record, name))
-    for (const name of names) if (name !== undefined) take(inEffect(record.attributes[name] as AttributeOnFile, row).origin)
+    for (const name of names) {
+      if (name === undefined) continue
+      const attribute = record.attributes[name] as AttributeOnFile
+      // Nothing is newer than what was said just now.
+      if (attribute.since === observedAt && attribute.state === 'present') return attribute
+      take(inEffect(attribute, row).origin)
+    }
     if (nameID) take(ofName)
   }
   return newest ?? { since: observedAt }

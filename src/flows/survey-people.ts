@@ -144,6 +144,7 @@ export async function surveyPeople({
   }
   for (const { user, userName, why } of await claims.collisions(holdersOf)) {
     tally.collisions++
+    tally.harmed++
     onProspect({ user, userName, outcome: 'collides', attributes: [], gained: [], lost: [], waiting: [], why })
   }
   return tally

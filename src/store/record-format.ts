@@ -51,6 +51,14 @@ export function readRecord(text: string): RecordOnFile {
   return 'a' in kept ? unpack(kept) : readLongRecord(kept)
 }
 
+let latest = new Date(0)
+
+/** Most of what is kept of one person was said at one moment: one Date for it. */
+export function momentOf(time: number): Date {
+  if (latest.getTime() !== time) latest = new Date(time)
+  return latest
+}
+
 function unpack({ s, k, n, a, l, x, g, o, v }: Packed): RecordOnFile {
   const attributes = bare<AttributeOnFile>()
   for (const name in a) attributes[name] = unpackAttribute(a[name] as PackedAttribute)
@@ -59,9 +67,9 @@ function unpack({ s, k, n, a, l, x, g, o, v }: Packed): RecordOnFile {
     externalId: { key: k[0], value: k[1] },
     attributes,
     aliases: Object.assign(bare<string>(), l),
-    observedAt: new Date(o),
+    observedAt: momentOf(o),
   }
-  if (n) record.nameId = { value: n[0], format: n[1], since: new Date(n[2]) }
+  if (n) record.nameId = { value: n[0], format: n[1], since: momentOf(n[2]) }
   if (x) record.session = { authnContext: x[0], authnInstant: x[1] }
   if (g) record.groups = g
   if (v) record.via = v
@@ -70,14 +78,14 @@ function unpack({ s, k, n, a, l, x, g, o, v }: Packed): RecordOnFile {
 
 function unpackAttribute([values, since, via, code, first]: PackedAttribute): AttributeOnFile {
   const state = STATES[code] ?? 'absent'
-  const attribute: { -readonly [Field in keyof AttributeOnFile]: AttributeOnFile[Field] } = { values, since: new Date(since), state }
+  const attribute: { -readonly [Field in keyof AttributeOnFile]: AttributeOnFile[Field] } = { values, since: momentOf(since), state }
   if (via) attribute.via = via
   if (first !== undefined) attribute.first = first && word(first)
   return attribute
 }
 
 function word([values, since, via]: PackedWord): Said {
-  return { values, since: new Date(since), ...(via ? { via } : {}) }
+  return { values, since: momentOf(since), ...(via ? { via } : {}) }
 }
 
 /** Of the first release: whether an attribute was there, and an empty one kept as such. */

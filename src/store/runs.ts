@@ -1,6 +1,7 @@
 // Keeps runs: how far a pass over everybody has come, and what it has found. A batch and its place are written together, so
 // that whoever goes on begins where the last one ended.
 
+import type { Knex } from 'knex'
 import type { Known } from '../domain/deciding.ts'
 import type { Id, RunId, UserId } from '../domain/ids.ts'
 import type { User } from '../domain/model.ts'
@@ -79,19 +80,29 @@ interface RawPerson {
   readonly records: readonly RecordRow[]
 }
 
+type OwnedRecord = RecordRow & { readonly user_id: UserId }
+
+function ownedRecords(db: (table: string) => ReturnType<Queries>) {
+  return db('links as l')
+    .join('source_records as r', (on) => on.on('r.source_id', 'l.source_id').andOn('r.external_key', 'l.external_key'))
+    .select('l.user_id', ...RECORD_COLUMNS)
+}
+
 async function rawPeople(db: (table: string) => ReturnType<Queries>, people: readonly UserRow[]): Promise<readonly RawPerson[]> {
-  const byUser = new Map<UserId, RecordRow[]>()
+  const records: OwnedRecord[] = []
   for (let i = 0; i < people.length; i += MOST_AT_ONCE) {
     const ids = people.slice(i, i + MOST_AT_ONCE).map(({ id }) => id)
-    const rows: (RecordRow & { user_id: UserId })[] = await db('links as l')
-      .join('source_records as r', (on) => on.on('r.source_id', 'l.source_id').andOn('r.external_key', 'l.external_key'))
-      .whereIn('l.user_id', ids)
-      .select('l.user_id', ...RECORD_COLUMNS)
-    for (const row of rows) {
-      const all = byUser.get(row.user_id)
-      if (all) all.push(row)
-      else byUser.set(row.user_id, [row])
-    }
+    records.push(...((await ownedRecords(db).whereIn('l.user_id', ids)) as OwnedRecord[]))
+  }
+  return joined(people, records)
+}
+
+function joined(people: readonly UserRow[], records: readonly OwnedRecord[]): readonly RawPerson[] {
+  const byUser = new Map<UserId, RecordRow[]>()
+  for (const row of records) {
+    const all = byUser.get(row.user_id)
+    if (all) all.push(row)
+    else byUser.set(row.user_id, [row])
   }
   return people.map((row) => ({ row, records: byUser.get(row.id) ?? [] }))
 }
@@ -106,16 +117,22 @@ export async function* everybody(
   { derivedBefore, size = 400 }: { derivedBefore?: number; size?: number } = {},
 ): AsyncGenerator<readonly Person[]> {
   const read = async (after: Id<'usr'> | ''): Promise<readonly RawPerson[]> => {
-    const people: UserRow[] = await db.read((knex) => {
-      const query = knex('users')
-        .where('users.id', '>', after)
-        .whereNot({ 'users.state': 'erased' })
-        .orderBy('users.id')
-        .limit(size)
-        .select(...USER_COLUMNS)
+    // The same people twice, so that neither question waits for the other's answer.
+    const those = (knex: Knex) => {
+      const query = knex('users').where('users.id', '>', after).whereNot({ 'users.state': 'erased' }).orderBy('users.id').limit(size)
       return derivedBefore === undefined ? query : query.where('users.revision', '<', derivedBefore)
-    })
-    return db.read((knex) => rawPeople((table: string) => knex(table), people))
+    }
+    const [people, records] = await Promise.all([
+      db.read((knex): Promise<UserRow[]> => those(knex).select(...USER_COLUMNS)),
+      db.read(
+        (knex): Promise<OwnedRecord[]> =>
+          ownedRecords((table: string) => knex(table)).whereIn(
+            'l.user_id',
+            knex.select('id').from(those(knex).select('users.id').as('those')),
+          ),
+      ),
+    ])
+    return joined(people, records)
   }
   let next: Promise<readonly RawPerson[]> | undefined = read('')
   while (next) {

@@ -4,7 +4,7 @@ import type { SourceId, UserId } from '../domain/ids.ts'
 import { firstValue, type Grant, type Profile, type ProfileValue, type RecordOnFile, type User } from '../domain/model.ts'
 import { foldKey } from '../domain/schema.ts'
 import { fromJson } from './db.ts'
-import { type LongRecord, readLongRecord, readRecord } from './record-format.ts'
+import { type LongRecord, momentOf, readLongRecord, readRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
 
 export interface UserRow {
@@ -67,7 +67,7 @@ export function toProfile(column: unknown): Profile {
   const values = fromJson<Record<string, ProfileValue & { since: string | number }>>(column)
   for (const name in values) {
     const value = values[name] as { since: string | number | Date }
-    value.since = new Date(value.since)
+    value.since = typeof value.since === 'number' ? momentOf(value.since) : new Date(value.since)
   }
   return values as unknown as Profile
 }
