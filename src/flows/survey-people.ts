@@ -49,7 +49,7 @@ export interface Survey {
 }
 
 export interface SurveyAsk {
-  readonly people: AsyncIterable<readonly Person[]>
+  readonly people: AsyncIterable<Iterable<Person>>
   readonly policy: DecisionPolicy
   /** The names of the keys that are unique now. */
   readonly uniqueNow: ReadonlySet<string>

@@ -111,11 +111,16 @@ function toPerson({ row, records }: RawPerson, sealer: Sealer): Person {
   return { linked: toUser(row), records: records.map((one) => toRecord(one, sealer)) }
 }
 
+/** One at a time, so that what is opened of one person is gone before the next is: most of the cost of many is to move it about. */
+function* opened(people: readonly RawPerson[], sealer: Sealer): Generator<Person> {
+  for (const one of people) yield toPerson(one, sealer)
+}
+
 /** Everybody who was not erased, by id, with all that is on file of them; for looking only. While one batch is looked at, the next is read. */
 export async function* everybody(
   db: Db,
   { derivedBefore, size = 400 }: { derivedBefore?: number; size?: number } = {},
-): AsyncGenerator<readonly Person[]> {
+): AsyncGenerator<Iterable<Person>> {
   const read = async (after: Id<'usr'> | ''): Promise<readonly RawPerson[]> => {
     // The same people twice, so that neither question waits for the other's answer.
     const those = (knex: Knex) => {
@@ -142,7 +147,7 @@ export async function* everybody(
     next = batch.length < size ? undefined : read(last.row.id)
     // Whoever stops looking does not wait for what is under way.
     next?.catch(() => {})
-    yield batch.map((one) => toPerson(one, db.sealer))
+    yield opened(batch, db.sealer)
   }
 }
 
