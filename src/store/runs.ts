@@ -1,6 +1,7 @@
 // Keeps runs: how far a pass over everybody has come, and what it has found. A batch and its place are written together, so
 // that whoever goes on begins where the last one ended.
 
+import { setImmediate } from 'node:timers/promises'
 import type { Knex } from 'knex'
 import type { Known } from '../domain/deciding.ts'
 import type { Id, RunId, UserId } from '../domain/ids.ts'
@@ -147,6 +148,8 @@ export async function* everybody(
     next = batch.length < size ? undefined : read(last.row.id)
     // Whoever stops looking does not wait for what is under way.
     next?.catch(() => {})
+    // The question goes out in a turn or two, which it would not get while the batch is worked on.
+    await setImmediate()
     yield opened(batch, db.sealer)
   }
 }
