@@ -317,6 +317,11 @@ export type DocumentKind = PolicyDocument['kind']
 export const singleDocuments = ['service', 'schema', 'mastery', 'entitlements', 'lookups'] as const
 export const documentKinds: readonly DocumentKind[] = ['connection', 'app', ...singleDocuments]
 
+/** `connection corp`, `schema`: for lists. */
+export function documentTitle({ kind, name }: { readonly kind: DocumentKind; readonly name: string }): string {
+  return kind === name ? kind : `${kind} ${name}`
+}
+
 /** Those of a file that there is one of. */
 export function singlesOf(file: PolicyFile): readonly PolicyDocument[] {
   return singleDocuments.flatMap((kind) => {

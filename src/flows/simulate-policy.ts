@@ -6,6 +6,7 @@ import type { SourceId, UserId } from '../domain/ids.ts'
 import type { SourceRecord } from '../domain/model.ts'
 import type { Policy } from '../domain/policy.ts'
 import { isRefusal } from '../domain/refusals.ts'
+import { answered } from './answering.ts'
 import type { Mint, PastSignIn, Users } from './ports.ts'
 import { type Survey, type SurveyAsk, surveyPeople } from './survey-people.ts'
 
@@ -53,9 +54,7 @@ async function surveySignIns({ signIns, inForce, draft, ask, mint, now, onSignIn
     const hearing = policy.sources.get(source)
     if (!hearing) return undefined
     const deciding = decide({ ...said, observedAt: now }, { source: hearing, policy, fresh: mint.id('usr', now) })
-    let step = deciding.next()
-    while (!step.done) step = deciding.next(await ask(step.value))
-    return step.value
+    return answered(deciding, ask)
   }
   for await (const { reference, connection, said } of signIns) {
     tally.tried++

@@ -1,7 +1,7 @@
 // Keeps audit events. They are written with the change they tell of, and never changed.
 
 import { randomBytes } from 'node:crypto'
-import type { AuditEvent } from '../domain/events.ts'
+import type { Actor, AuditEvent } from '../domain/events.ts'
 import { ID_ENTROPY, mint } from '../domain/ids.ts'
 import type { Audit, Tx } from '../flows/ports.ts'
 import { inside } from './transactions.ts'
@@ -15,8 +15,7 @@ export async function writeAudit(tx: Tx, events: readonly AuditEvent[]): Promise
       id: mint('evt', at, randomBytes(ID_ENTROPY)),
       at,
       kind,
-      actor_kind: actor.kind,
-      actor_name: 'name' in actor ? actor.name : actor.id,
+      ...actorColumns(actor),
       user_id: user ?? null,
       source_id: source ?? (actor.kind === 'connection' ? actor.id : null),
       sign_in_id: signIn ?? null,
@@ -25,4 +24,8 @@ export async function writeAudit(tx: Tx, events: readonly AuditEvent[]): Promise
       details: details ? JSON.stringify(details) : null,
     })),
   )
+}
+
+export function actorColumns(actor: Actor) {
+  return { actor_kind: actor.kind, actor_name: 'name' in actor ? actor.name : actor.id }
 }

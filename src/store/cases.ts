@@ -1,5 +1,6 @@
 // Keeps the cases in which somebody could not be told from the people who are here: one for each subject of a source.
 
+import { actorName } from '../domain/events.ts'
 import type { CaseId, SourceId } from '../domain/ids.ts'
 import type { Candidate } from '../domain/matching.ts'
 import type { ExternalId } from '../domain/model.ts'
@@ -54,8 +55,9 @@ export const cases: Cases = {
   },
 
   async settle(tx, id, verdict, { actor, now }) {
-    const by = `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
-    await inside(tx)('match_cases').where({ id }).update({ verdict, settled_by: by, settled_at: now })
+    await inside(tx)('match_cases')
+      .where({ id })
+      .update({ verdict, settled_by: actorName(actor), settled_at: now })
   },
 }
 

@@ -3,11 +3,10 @@
 
 import type { Knex } from 'knex'
 import type { DocumentInForce, DocumentKind, PolicyDocument } from '../domain/documents.ts'
-import type { Actor } from '../domain/events.ts'
 import type { SourceId } from '../domain/ids.ts'
 import { compilePolicy, type Policy } from '../domain/policy.ts'
 import type { PolicyDocuments, Tx } from '../flows/ports.ts'
-import { writeAudit } from './audit.ts'
+import { actorColumns, writeAudit } from './audit.ts'
 import { type Db, fromJson, toDate } from './db.ts'
 import { inside, type Queries } from './transactions.ts'
 
@@ -42,7 +41,7 @@ export const documents: PolicyDocuments = {
       source_id: sourceId,
       document: JSON.stringify(document),
       created_at: now,
-      ...author(actor),
+      ...actorColumns(actor),
     })
     await raiseRevision(tx)
     await writeAudit(tx, [
@@ -53,7 +52,15 @@ export const documents: PolicyDocuments = {
 
   async remove(tx, { kind, name }, { actor, now }) {
     const version = await nextVersion(tx, kind, name)
-    await inside(tx)('policy_documents').insert({ kind, name, version, source_id: null, document: null, created_at: now, ...author(actor) })
+    await inside(tx)('policy_documents').insert({
+      kind,
+      name,
+      version,
+      source_id: null,
+      document: null,
+      created_at: now,
+      ...actorColumns(actor),
+    })
     await raiseRevision(tx)
     await writeAudit(tx, [{ kind: 'policy.removed', at: now, actor, details: { document: kind, name, version } }])
   },
@@ -102,10 +109,6 @@ async function inForce(knex: Queries): Promise<readonly DocumentInForce[]> {
     version: row.version,
     ...(row.source_id ? { source: row.source_id } : {}),
   }))
-}
-
-function author(actor: Actor) {
-  return { actor_kind: actor.kind, actor_name: 'name' in actor ? actor.name : actor.id }
 }
 
 /** One version of a document. */

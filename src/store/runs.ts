@@ -4,12 +4,13 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Knex } from 'knex'
 import type { Known } from '../domain/deciding.ts'
+import { actorName } from '../domain/events.ts'
 import type { Id, RunId, UserId } from '../domain/ids.ts'
 import type { User } from '../domain/model.ts'
 import type { Run, RunCounts, Runs } from '../flows/ports.ts'
 import { type Db, fromJson, toDate } from './db.ts'
 import type { Sealer } from './sealing.ts'
-import { inside, type Queries } from './transactions.ts'
+import { holdRow, inside, type Queries } from './transactions.ts'
 import { RECORD_COLUMNS, type RecordRow, toRecord, toUser, USER_COLUMNS, type UserRow } from './user-rows.ts'
 
 interface RunRow {
@@ -25,7 +26,6 @@ interface RunRow {
 
 export const runs: Runs = {
   async keep(tx, run, { actor, now }) {
-    const by = `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
     const moved = {
       state: run.state,
       cursor: run.cursor ?? null,
@@ -35,7 +35,8 @@ export const runs: Runs = {
       updated_at: now,
     }
     const written: unknown = await inside(tx)('runs').where({ id: run.id }).update(moved)
-    if (!written) await inside(tx)('runs').insert({ id: run.id, kind: run.kind, actor: by, started_at: run.startedAt, ...moved })
+    if (!written)
+      await inside(tx)('runs').insert({ id: run.id, kind: run.kind, actor: actorName(actor), started_at: run.startedAt, ...moved })
   },
 
   async open(tx, kind) {
@@ -56,9 +57,7 @@ export const runs: Runs = {
       .orderBy('users.id')
       .limit(size)
       .select(...USER_COLUMNS)
-      .modify((query: { client?: { dialect?: string }; forUpdate(table: string): unknown }) => {
-        if (query.client?.dialect === 'postgresql') query.forUpdate('users')
-      })
+      .modify(holdRow, 'users')
     return (await rawPeople(db, people)).map((one) => toPerson(one, db.sealer))
   },
 

@@ -20,6 +20,18 @@ export interface TxQueries extends Queries {
   readonly holds?: true
 }
 
+/** Whoever else wants to change these rows waits. SQLite's writer is alone anyway. For `modify`; without a table nothing is held. */
+export function holdRow(query: Lockable, table: string | undefined, how: 'forUpdate' | 'forShare' = 'forUpdate'): void {
+  if (table !== undefined && query.client?.dialect === 'postgresql') query[how](table)
+}
+
+/** knex does not declare a builder's client. */
+interface Lockable {
+  readonly client?: { readonly dialect?: string }
+  forUpdate(table: string): unknown
+  forShare(table: string): unknown
+}
+
 /** What a pool hands out; the mark makes it throw the connection away instead of lending it again. */
 interface Connection {
   __knex__disposed?: unknown

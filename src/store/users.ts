@@ -3,6 +3,7 @@
 
 import type { Known, Question } from '../domain/deciding.ts'
 import type { Entitled } from '../domain/entitlements.ts'
+import { actorName } from '../domain/events.ts'
 import type { SourceId, UserId } from '../domain/ids.ts'
 import { type Key, type KeyKind, keysOf } from '../domain/keys.ts'
 import type { Transition } from '../domain/lifecycle.ts'
@@ -15,7 +16,7 @@ import { erase } from './erase.ts'
 import { writeRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
 import { makeTombstone, tombstoneOf } from './tombstones.ts'
-import { inside, type TxQueries } from './transactions.ts'
+import { holdRow, inside, type TxQueries } from './transactions.ts'
 import { eventsOf } from './user-events.ts'
 import {
   placeOf,
@@ -142,7 +143,7 @@ async function writeChange(db: TxQueries, change: Change, context: CommitContext
       id: user.id,
       state: user.state,
       state_since: now,
-      state_by: actorOf(context),
+      state_by: actorName(context.actor),
       created_at: now,
       updated_at: now,
       ...userColumns(user),
@@ -199,22 +200,14 @@ async function writeState(db: TxQueries, id: UserId, { from, to, reason }: Trans
   const { now } = context
   const written: unknown = await db('users')
     .where({ id, state: from })
-    .update({ state: to, state_since: now, state_reason: reason, state_by: actorOf(context), updated_at: now })
+    .update({ state: to, state_since: now, state_reason: reason, state_by: actorName(context.actor), updated_at: now })
   // The row was moved along with the profile, or by nobody.
   if (!written) throw new Error(`${id} is not ${from} any more`)
 }
 
-function actorOf({ actor }: CommitContext): string {
-  return `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
-}
-
 /** A newer policy may find people by other keys, and has seen to it for everybody who was there; this comes too late for that. */
 async function samePolicy(db: TxQueries, { revision }: User): Promise<void> {
-  const row: { revision: number } | undefined = await db('policy_revision')
-    .first('revision')
-    .modify((query: { client?: { dialect?: string }; forShare(): unknown }) => {
-      if (query.client?.dialect === 'postgresql') query.forShare()
-    })
+  const row: { revision: number } | undefined = await db('policy_revision').first('revision').modify(holdRow, 'policy_revision', 'forShare')
   if (row && row.revision > revision) throw new PolicyMoved('the policy was changed meanwhile; try again')
 }
 
@@ -272,9 +265,4 @@ async function rekey(tx: Tx, kinds: readonly KeyKind[]): Promise<readonly KeyCla
     if (!clashes.length) await db('user_keys').where({ name }).update({ is_unique: true })
   }
   return clashes
-}
-
-/** Two sign-ins of one person wait for each other. SQLite's writer is alone anyway. */
-function holdRow(query: { client?: { dialect?: string }; forUpdate(table: string): unknown }, table: string | undefined): void {
-  if (table !== undefined && query.client?.dialect === 'postgresql') query.forUpdate(table)
 }

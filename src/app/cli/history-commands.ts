@@ -1,7 +1,7 @@
 // gatehouse policy log | show | diff | rollback
 
 import { type Command, InvalidArgumentError } from 'commander'
-import { type DocumentKind, documentKinds, fault } from '../../domain/documents.ts'
+import { type DocumentKind, documentKinds, documentTitle, fault } from '../../domain/documents.ts'
 import { rollBackPolicy } from '../../flows/roll-back-policy.ts'
 import { type DocumentVersion, documentVersions } from '../../store/policies.ts'
 import { writeYaml } from '../policy-file.ts'
@@ -61,9 +61,9 @@ async function log(kind: string | undefined, name: string | undefined, options: 
       ['WHEN', 'DOCUMENT', 'VERSION', 'BY'],
       versions.map((one) => [
         time(one.at),
-        one.kind === one.name ? one.kind : `${one.kind} ${one.name}`,
+        documentTitle(one),
         `${one.version}${one.document ? '' : ' (taken out of force)'}`,
-        plain(one.author ?? '(not noted)'),
+        authorOf(one),
       ]),
     )
   })
@@ -77,6 +77,10 @@ async function versionsOf(db: Parameters<typeof documentVersions>[0], kindText: 
   return { kind, name, versions }
 }
 
+function authorOf({ author }: DocumentVersion): string {
+  return plain(author ?? '(not noted)')
+}
+
 function versionNumbered(versions: readonly DocumentVersion[], version: number): DocumentVersion {
   const found = versions.find((one) => one.version === version)
   if (!found) throw new CommandFailure(`There is no version ${version}; the newest is ${versions[0]?.version}.`)
@@ -88,7 +92,7 @@ async function show(kindText: string, nameText: string | undefined, options: { v
     const { versions } = await versionsOf(db, kindText, nameText)
     const found = options.version === undefined ? (versions[0] as DocumentVersion) : versionNumbered(versions, options.version)
     if (options.json) return printJson({ ...found, document: found.document?.spec ?? null })
-    print(`# version ${found.version}, ${time(found.at)}, by ${plain(found.author ?? '(not noted)')}`)
+    print(`# version ${found.version}, ${time(found.at)}, by ${authorOf(found)}`)
     if (found.document) process.stdout.write(writeYaml(found.document.spec))
     else print('# taken out of force')
   })
@@ -103,9 +107,7 @@ async function diff(kindText: string, nameText: string | undefined, options: { f
     const before = from === 0 ? undefined : versionNumbered(versions, from)
     const changes = differences(before?.document?.spec, to.document?.spec)
     if (options.json) return printJson({ kind, name, from, to: to.version, author: to.author, changes })
-    print(
-      `${kind === name ? kind : `${kind} ${name}`}: version ${from} -> ${to.version}, ${time(to.at)}, by ${plain(to.author ?? '(not noted)')}`,
-    )
+    print(`${documentTitle({ kind, name })}: version ${from} -> ${to.version}, ${time(to.at)}, by ${authorOf(to)}`)
     for (const { path, before: was, after } of changes) {
       if (was !== undefined) print(`- ${path}: ${inShort(was)}`)
       if (after !== undefined) print(`+ ${path}: ${inShort(after)}`)

@@ -1,13 +1,12 @@
-// gatehouse match list | show | link | new | ignore | relink
+// gatehouse match list | link | new | ignore | relink
 
 import type { Command } from 'commander'
 import type { CaseId, UserId } from '../../domain/ids.ts'
 import { type CaseSettled, type Settlement, settleCase } from '../../flows/settle-case.ts'
 import { type CaseLine, listCases } from '../../store/cases.ts'
-import { findUser } from '../../store/console-reads.ts'
 import { portsOf } from '../ports.ts'
 import { atMost, CommandFailure, plain, print, printJson, printTable, time } from './output.ts'
-import { atWork, type Workplace } from './workplace.ts'
+import { atWork, personNamed, type Workplace } from './workplace.ts'
 
 const MOST_CASES = 10_000
 
@@ -65,8 +64,7 @@ function tell({ id, sourceName, kind, externalId, why, candidates, times, opened
 }
 
 async function linkTo({ db }: Workplace, who: string): Promise<Settlement> {
-  const user = await findUser(db, who)
-  if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
+  const user = await personNamed(db, who)
   return { verdict: 'linked', user: user.id }
 }
 

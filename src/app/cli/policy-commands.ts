@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { documentTitle } from '../../domain/documents.ts'
 import { applyPolicy } from '../../flows/apply-policy.ts'
 import { documentsInForce } from '../../store/policies.ts'
 import { countStale } from '../../store/runs.ts'
@@ -49,7 +50,7 @@ async function apply(options: { file: string; prune: boolean; dryRun: boolean; j
     })
     if ('faults' in result) return rejectFile(options, place(result.faults))
     if (options.json) return printJson({ applied: result.applied, unknownSources: result.unknownSources, dryRun: options.dryRun })
-    for (const { kind, name, outcome } of result.applied) print(`${kind === name ? kind : `${kind} ${name}`}: ${outcome}`)
+    for (const one of result.applied) print(`${documentTitle(one)}: ${one.outcome}`)
     const { unknownSources } = result
     if (unknownSources.length) print(`Named in mastery and not known yet: ${unknownSources.join(', ')}`)
     const due = options.dryRun ? 0 : await countStale(db)

@@ -186,7 +186,7 @@ async function reapply(options: { approve: boolean; share: number; count: number
       for (const { user, why } of refused) complain(`  ${user}: ${plain(why)}`)
       if (no) print('Whoever is refused stays as they were, until the policy or what is on file of them has changed.')
     } else {
-      for (const one of prospects.slice(0, 20)) print(`${plain(one.userName)}  ${one.outcome}${one.why ? `: ${plain(one.why)}` : ''}`)
+      for (const one of prospects) print(`${plain(one.userName)}  ${one.outcome}${one.why ? `: ${plain(one.why)}` : ''}`)
     }
     if (outcome === 'held')
       throw new CommandFailure(

@@ -13,7 +13,7 @@ import { findUser, listUsers, sourceNames } from '../../store/console-reads.ts'
 import { policyReader } from '../../store/policies.ts'
 import { portsOf } from '../ports.ts'
 import { atMost, CommandFailure, changeInWords, EXIT, plain, print, printJson, printTable, time } from './output.ts'
-import { atWork, type Workplace } from './workplace.ts'
+import { atWork, personNamed, type Workplace } from './workplace.ts'
 
 export function userCommands(program: Command): void {
   const user = program.command('user').description('look at people, set values by hand, open and end their access')
@@ -97,8 +97,7 @@ async function list(options: { state?: LifecycleState; search?: string; limit: n
 
 async function show(who: string, options: { reveal: boolean; json: boolean }): Promise<void> {
   await atWork(async ({ db }) => {
-    const user = await findUser(db, who)
-    if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
+    const user = await personNamed(db, who)
     const { schema, revision } = await policyReader(db).inForce()
     const shown = options.reveal ? user.profile : hideSensitive(user.profile, schema)
     if (options.json) return printJson({ ...user, profile: shown })
@@ -166,8 +165,7 @@ async function printReferences(db: Workplace['db'], profile: Profile, schema: Sc
 
 async function change(who: string, verb: Verb, options: { reason: string; json: boolean }): Promise<void> {
   await atWork(async ({ db, actor, now }) => {
-    const user = await findUser(db, who)
-    if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
+    const user = await personNamed(db, who)
     if (verb.name === 'activate' && user.state !== 'staged' && user.state !== 'active')
       throw new CommandFailure(
         `${plain(user.userName)} is ${user.state}, not staged; «gatehouse user restore» lets such a person in again.`,
@@ -200,8 +198,7 @@ async function set(who: string, words: readonly string[], options: { json: boole
       if (!policy.schema.has(name)) throw new CommandFailure(noAttribute(name, policy.schema), EXIT.wrong)
       edits[name] = value === '' ? null : [...(edits[name] ?? []), value]
     }
-    const user = await findUser(db, who)
-    if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
+    const user = await personNamed(db, who)
     const result = await editUser(portsOf(db), { user: user.id, edits, policy, actor, now })
     if (!result) throw new CommandFailure(`${plain(user.userName)} was erased.`)
     if (isRefusal(result)) throw new CommandFailure(`Nothing was changed: ${plain(result.detail)} (${result.code}).`)

@@ -2,11 +2,12 @@
 
 import { userInfo } from 'node:os'
 import type { Actor } from '../../domain/events.ts'
+import { findUser, type UserPage } from '../../store/console-reads.ts'
 import { type Db, openDatabase } from '../../store/db.ts'
 import { migrateUp, pendingMigrations } from '../../store/migrations.ts'
 import { type Config, readConfig } from '../config.ts'
 import { dataKeys } from '../keys.ts'
-import { CommandFailure } from './output.ts'
+import { CommandFailure, plain } from './output.ts'
 
 export interface Workplace {
   readonly config: Config
@@ -37,6 +38,13 @@ export async function atNewestSchema(db: Db): Promise<void> {
     )
   }
   await migrateUp(db)
+}
+
+/** By user name or id. */
+export async function personNamed(db: Db, who: string): Promise<UserPage> {
+  const user = await findUser(db, who)
+  if (!user) throw new CommandFailure(`Nobody here is called «${plain(who)}».`)
+  return user
 }
 
 function operatorName(): string {
