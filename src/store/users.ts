@@ -44,7 +44,7 @@ export async function answerFrom(db: Asking, question: Question): Promise<unknow
     case 'subject':
       return subject(db, question.source, question.externalId)
     case 'user':
-      return known(await withRecords(db, { 'users.id': question.user }), db.sealer)
+      return known(await theOne(db, question.user), db.sealer)
     case 'holders':
       return holders(db, question.source, question.keys)
     case 'seats': {
@@ -56,7 +56,7 @@ export async function answerFrom(db: Asking, question: Question): Promise<unknow
 
 async function take(tx: Tx, id: UserId): Promise<(Known & { readonly linked: User }) | undefined> {
   const db = inside(tx)
-  const found = known(await withRecords(db, { 'users.id': id }), db.sealer)
+  const found = known(await theOne(db, id), db.sealer)
   return found.linked ? { ...found, linked: found.linked } : undefined
 }
 
@@ -72,22 +72,21 @@ async function subject(db: Asking, source: SourceId, { key }: ExternalId): Promi
 }
 
 function linkedTo(db: Asking, source: SourceId, key: string): Promise<(UserRow & RecordRow)[]> {
-  return db('links')
-    .join('users', 'users.id', 'links.user_id')
-    .leftJoin('links as all', 'all.user_id', 'users.id')
-    .leftJoin('source_records as r', (on) => on.on('r.source_id', 'all.source_id').andOn('r.external_key', 'all.external_key'))
-    .where({ 'links.source_id': source, 'links.external_key': key })
-    .select(...USER_COLUMNS, ...RECORD_COLUMNS)
-    .modify(holdRow, db.holds ? 'users' : undefined)
+  const linked = db('links').join('users', 'users.id', 'links.user_id').where({ 'links.source_id': source, 'links.external_key': key })
+  return linked.modify(withRecords, db)
 }
 
-function withRecords(db: Asking, where: Record<string, string>): Promise<(UserRow & RecordRow)[]> {
-  return db('users')
+function theOne(db: Asking, id: UserId): Promise<(UserRow & RecordRow)[]> {
+  return db('users').where({ 'users.id': id }).modify(withRecords, db)
+}
+
+/** Of the users of a query, each with every record on file: one row for each record. */
+function withRecords(users: ReturnType<TxQueries>, { holds }: Asking): void {
+  users
     .leftJoin('links as all', 'all.user_id', 'users.id')
     .leftJoin('source_records as r', (on) => on.on('r.source_id', 'all.source_id').andOn('r.external_key', 'all.external_key'))
-    .where(where)
     .select(...USER_COLUMNS, ...RECORD_COLUMNS)
-    .modify(holdRow, db.holds ? 'users' : undefined)
+    .modify(holdRow, holds ? 'users' : undefined)
 }
 
 function known(rows: readonly (UserRow & RecordRow)[], sealer: Sealer): Known {
