@@ -65,7 +65,7 @@ const HOMES: Readonly<Record<string, (file: string) => boolean>> = {
   '@marcbachmann/cel-js': (file) => /^domain\/expression(s|-shape)\.ts$/.test(file),
   re2js: (file) => /^domain\/expression(s|-shape)\.ts$/.test(file),
   luxon: (file) => file === 'domain/expressions.ts',
-  zod: (file) => file === 'domain/documents.ts' || file === 'app/config.ts',
+  zod: (file) => file === 'domain/documents.ts' || file.startsWith('domain/documents/') || file === 'app/config.ts',
   ejs: (file) => file === 'http/pages.ts' || file === 'app/demo/legacy-app.ts',
   pino: (file) => file.startsWith('http/') || file === 'app/assemble.ts',
 }

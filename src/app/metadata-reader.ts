@@ -3,7 +3,7 @@
 
 import { createReadStream } from 'node:fs'
 import { resolve } from 'node:path'
-import type { MetadataSpec } from '../domain/documents.ts'
+import type { MetadataSpec } from '../domain/documents/connection.ts'
 import type { MetadataReader } from '../flows/ports.ts'
 import { readMetadataFile } from '../http/saml/metadata-file.ts'
 import type { Allowances } from '../http/saml/names.ts'

@@ -3,20 +3,10 @@
 // not applied; one that has grown a fault (kept by an earlier release) is out of force, and said so.
 
 import type { DecisionPolicy } from './deciding.ts'
-import {
-  type AppSpec,
-  type ConnectionSpec,
-  currentConnection,
-  type DocumentInForce,
-  type DocumentKind,
-  type EntitlementsSpec,
-  type LookupsSpec,
-  type MasterySpec,
-  type MetadataSpec,
-  type RequestSettings,
-  type SchemaSpec,
-  type ServiceSpec,
-} from './documents.ts'
+import type { AppSpec } from './documents/app.ts'
+import { type ConnectionSpec, currentConnection, type MetadataSpec, type RequestSettings } from './documents/connection.ts'
+import type { EntitlementsSpec, LookupsSpec, MasterySpec, SchemaSpec, ServiceSpec } from './documents/settings.ts'
+import type { DocumentInForce, DocumentKind } from './documents.ts'
 import type { Entitlements } from './entitlements.ts'
 import { ruleLanguage } from './expressions.ts'
 import { type HeaderRow, parseHeaderPath } from './identity-headers.ts'

@@ -2,7 +2,8 @@
 // would; orders the rows so that each finds what it builds on.
 
 import { couldBeSame } from './attribute-names.ts'
-import type { ConnectionSpec, MappingRowSpec } from './documents.ts'
+import type { ConnectionSpec } from './documents/connection.ts'
+import type { MappingRowSpec } from './documents/parts.ts'
 import { compilePattern, type LookupTables } from './expression-shape.ts'
 import { celValue, type Expression, groupsLanguage, type Language, mappingLanguage } from './expressions.ts'
 import type { GroupsPolicy } from './groups.ts'

@@ -3,7 +3,8 @@
 // to be rolled back where there are faults.
 
 import { isDeepStrictEqual } from 'node:util'
-import { currentConnection, type DocumentInForce, type DocumentKind, type PolicyDocument } from '../domain/documents.ts'
+import { currentConnection } from '../domain/documents/connection.ts'
+import type { DocumentInForce, DocumentKind, PolicyDocument } from '../domain/documents.ts'
 import type { Actor } from '../domain/events.ts'
 import type { SourceId } from '../domain/ids.ts'
 import type { KeyKind } from '../domain/keys.ts'

@@ -3,7 +3,8 @@
 
 import type { NameQualifiers } from '../domain/assertion.ts'
 import type { Known, Question } from '../domain/deciding.ts'
-import type { DocumentInForce, DocumentKind, MetadataSpec, PolicyDocument } from '../domain/documents.ts'
+import type { MetadataSpec } from '../domain/documents/connection.ts'
+import type { DocumentInForce, DocumentKind, PolicyDocument } from '../domain/documents.ts'
 import type { Entitled } from '../domain/entitlements.ts'
 import type { Actor, AuditEvent } from '../domain/events.ts'
 import type { IdentityProvider } from '../domain/identity-provider.ts'

@@ -2,7 +2,8 @@
 
 import type { Command } from 'commander'
 import { Discovery, type SeenAttribute } from '../../domain/discovery.ts'
-import type { MappingRowSpec, SchemaSpec } from '../../domain/documents.ts'
+import type { MappingRowSpec } from '../../domain/documents/parts.ts'
+import type { SchemaSpec } from '../../domain/documents/settings.ts'
 import { policyReader } from '../../store/policies.ts'
 import { countEntitlements, recordsOf } from '../../store/simulation-reads.ts'
 import { writeYaml } from '../policy-file.ts'

@@ -2,7 +2,7 @@
 // can open, which attributes we ask for (SAML metadata 2.0, sections 2.3 and 2.4.4). True from the moment a connection is
 // drafted: nothing in it depends on the identity provider.
 
-import type { ServiceSpec } from '../../domain/documents.ts'
+import type { ServiceSpec } from '../../domain/documents/settings.ts'
 import type { DraftConnection } from '../../domain/policy.ts'
 import { OFFERED_CONTENT, OFFERED_KEY_TRANSPORT } from './encryption.ts'
 import { DSIG, HTTP_ARTIFACT, HTTP_POST, HTTP_REDIRECT, METADATA, PROTOCOL } from './names.ts'

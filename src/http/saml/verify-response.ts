@@ -7,7 +7,7 @@
 // From a verified signature on, only elements that were read from its canonical bytes are looked at.
 
 import type { AssertionContent } from '../../domain/assertion.ts'
-import type { RequestSettings } from '../../domain/documents.ts'
+import type { RequestSettings } from '../../domain/documents/connection.ts'
 import { isRefusal, type Refusal, refuse } from '../../domain/refusals.ts'
 import { type Step, Trace } from '../../domain/steps.ts'
 import { decrypt } from './encryption.ts'
