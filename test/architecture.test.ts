@@ -37,12 +37,20 @@ const sources: readonly Source[] = readdirSync(src, { recursive: true, encoding:
 const inRoom = (room: string) => sources.filter((source) => source.room === room)
 const roomOf = (file: string) => file.split('/')[0] as string
 
+/** What the flows ask of the world. */
+const isPort = (file: string) => /^flows\/([a-z]+-)?ports\.ts$/.test(file)
+
 /** Who may import whom. `main.ts` stands at the door. */
 const ARROWS: Readonly<Record<string, (target: string, from: string) => boolean>> = {
   domain: (target) => roomOf(target) === 'domain',
   flows: (target) => ['domain', 'flows'].includes(roomOf(target)),
   http: (target) => ['domain', 'flows', 'http'].includes(roomOf(target)),
-  store: (target) => ['domain', 'store'].includes(roomOf(target)) || target === 'flows/ports.ts',
+  store: (target) => ['domain', 'store'].includes(roomOf(target)) || isPort(target),
+  // Each knows what it satisfies and what all of them share, never another one.
+  connectors: (target, from) =>
+    roomOf(target) === 'domain' ||
+    isPort(target) ||
+    (roomOf(target) === 'connectors' && [dirname(from), 'connectors'].includes(dirname(target))),
   app: () => true,
   'main.ts': (target) => roomOf(target) === 'app',
 }
@@ -53,7 +61,12 @@ const HOMES: Readonly<Record<string, (file: string) => boolean>> = {
   piscina: (file) => file === 'http/saml/verification-pool.ts',
   'xml-crypto': (file) => file === 'http/saml/signature.ts' || file === 'http/saml/outgoing.ts',
   passport: (file) => file === 'http/saml/service-provider.ts',
-  knex: (file) => file.startsWith('store/'),
+  knex: (file) => file.startsWith('store/') || file.startsWith('connectors/sql/'),
+  'csv-parse': (file) => file.startsWith('connectors/csv/'),
+  ldapts: (file) => file.startsWith('connectors/ldap/'),
+  oauth4webapi: (file) => file === 'connectors/http-client.ts',
+  croner: (file) => file === 'app/schedule.ts',
+  nodemailer: (file) => file === 'app/mail.ts',
   sqlite3: (file) => file === 'store/sqlite-client.ts' || file === 'store/db.ts',
   httpxy: (file) => file === 'http/gate/gate.ts',
   cookie: (file) => file === 'http/cookies.ts',
