@@ -111,3 +111,24 @@ export class FeedFailure extends Error {
     this.code = code
   }
 }
+
+// --- asking other services ------------------------------------------------------------------------------------------------
+
+export interface WebRequest {
+  readonly url: string
+  readonly method?: 'GET' | 'POST'
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+  readonly signal: AbortSignal
+}
+
+export interface WebAnswer {
+  readonly status: number
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Read it to its end, or leave it: then the connection is closed. */
+  readonly body: AsyncIterable<Uint8Array>
+}
+
+/** Asks no internal address that the operator has not allowed; follows no redirect. Throws where there is no answer at all. */
+export type AskWeb = (request: WebRequest) => Promise<WebAnswer>

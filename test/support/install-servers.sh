@@ -7,6 +7,9 @@ packages=(
   python3-pysaml2 xmlsec1
   liblemonldap-ng-portal-perl lemonldap-ng-fastcgi-server liblasso-perl libio-string-perl libxml-simple-perl starman
   chromium
+  slapd ldap-utils
+  samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind
+  mariadb-server
 )
 missing=()
 for package in "${packages[@]}"; do

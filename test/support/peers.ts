@@ -18,6 +18,9 @@ const peers = {
     ],
     package: 'liblemonldap-ng-portal-perl liblasso-perl libio-string-perl libxml-simple-perl starman',
   },
+  slapd: { needs: ['/usr/sbin/slapd', '/usr/lib/ldap'], package: 'slapd ldap-utils' },
+  samba: { needs: ['/usr/sbin/samba', onPath('samba-tool')], package: 'samba samba-ad-dc samba-ad-provision' },
+  mariadb: { needs: ['/usr/sbin/mariadbd', onPath('mariadb-install-db')], package: 'mariadb-server' },
   chromium: { needs: [onPath('chromium')], package: 'chromium' },
 } as const satisfies Record<string, { needs: readonly string[]; package: string }>
 
