@@ -110,7 +110,13 @@ function makeCase({ returns, changes }: Kind, number: number): Case {
 /** As the database hands it over. */
 function reread(user: User): User {
   const { profile, grants, waiting } = user
-  return toUser({ ...user, profile: JSON.stringify(profile), grants: JSON.stringify(grants), waiting: JSON.stringify(waiting) })
+  return toUser({
+    ...user,
+    profile: JSON.stringify(profile),
+    grants: JSON.stringify(grants),
+    waiting: JSON.stringify(waiting),
+    state_by: null,
+  })
 }
 
 function rereadRecord(record: RecordOnFile): RecordOnFile {

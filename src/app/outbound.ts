@@ -1,11 +1,13 @@
-// Requests that Gatehouse itself makes to addresses an administrator wrote or a metadata file named: metadata, artifacts.
-// Guarded, because such an address may lead where only this machine can reach: the name is resolved here, every address
-// that it has is judged, and the connection goes to the very address that was judged. Redirects are not followed.
+// Requests that Gatehouse itself makes to addresses an administrator wrote or a metadata file named: metadata, artifacts, and
+// the services that people are imported from. Guarded, because such an address may lead where only this machine can reach: the
+// name is resolved here, every address that it has is judged, and the connection goes to the very address that was judged.
+// Redirects are not followed.
 
 import dns from 'node:dns'
 import http from 'node:http'
 import https from 'node:https'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
+import type { AskWeb } from '../flows/feed-ports.ts'
 
 export interface OutboundRequest {
   readonly url: string
@@ -53,31 +55,27 @@ export function isInternal(address: string): boolean {
 
 /** @param internalHosts host names that may be internal, as the operator says */
 export function outbound(internalHosts: readonly string[]): Outbound {
-  const lookup: LookupFunction = (hostname, options, callback) => {
-    dns.lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error) return callback(error, '', 0)
-      const refused = internalHosts.includes(hostname) ? undefined : addresses.find(({ address }) => isInternal(address))
-      if (refused) return callback(internalFault(hostname, refused.address), '', 0)
-      const [first] = addresses
-      if (options.all) return callback(null, addresses)
-      callback(null, first?.address ?? '', first?.family ?? 4)
-    })
-  }
-  return (request) => ask(request, lookup, internalHosts)
+  const send = guarded(internalHosts)
+  return (request) => fetched(request, send)
 }
 
-async function* ask(
+/** The same, for whoever judges the status and counts the bytes. @param internalHosts as in `outbound` */
+export function webAsker(internalHosts: readonly string[]): AskWeb {
+  const send = guarded(internalHosts)
+  return async ({ url, method = 'GET', headers = {}, body, signal }) => {
+    const answer = await send(new URL(url), { method, headers, body, signal })
+    return { status: answer.statusCode ?? 0, headers: joined(answer.headers), body: closedWhenLeft(answer) }
+  }
+}
+
+async function* fetched(
   { url, method = 'GET', headers = {}, body, largestBytes, patienceMs }: OutboundRequest,
-  lookup: LookupFunction,
-  internalHosts: readonly string[],
+  send: Send,
 ): AsyncIterable<Uint8Array> {
   const target = new URL(url)
-  const host = target.hostname.replace(/^\[|\]$/g, '')
-  // An address that is written as one is not looked up.
-  if (isIP(host) && isInternal(host) && !internalHosts.includes(host)) throw internalFault(url, host)
   const signal = AbortSignal.timeout(patienceMs)
   const slow = (error: unknown) => (signal.aborted ? new Error(`${target.origin} did not answer within ${patienceMs / 1000} s`) : error)
-  const answer = await send(target, { method, headers, body, lookup, signal }).catch((error) => Promise.reject(slow(error)))
+  const answer = await send(target, { method, headers, body, signal }).catch((error) => Promise.reject(slow(error)))
   const { statusCode = 0 } = answer
   if (statusCode < 200 || statusCode > 299) {
     answer.destroy()
@@ -101,18 +99,54 @@ interface Sending {
   readonly method: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: string | undefined
-  readonly lookup: LookupFunction
   readonly signal: AbortSignal
 }
 
-function send(target: URL, { method, headers, body, lookup, signal }: Sending): Promise<http.IncomingMessage> {
-  const { request } = target.protocol === 'https:' ? https : http
-  const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
-  return new Promise((resolve, reject) => {
-    const sent = request(target, { method, headers: { ...headers, ...length }, lookup, agent: false, signal }, resolve)
-    sent.on('error', reject)
-    sent.end(body)
-  })
+type Send = (target: URL, sending: Sending) => Promise<http.IncomingMessage>
+
+function guarded(internalHosts: readonly string[]): Send {
+  const lookup: LookupFunction = (hostname, options, callback) => {
+    dns.lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error) return callback(error, '', 0)
+      const refused = internalHosts.includes(hostname) ? undefined : addresses.find(({ address }) => isInternal(address))
+      if (refused) return callback(internalFault(hostname, refused.address), '', 0)
+      const [first] = addresses
+      if (options.all) return callback(null, addresses)
+      callback(null, first?.address ?? '', first?.family ?? 4)
+    })
+  }
+  return async (target, { method, headers, body, signal }) => {
+    const host = target.hostname.replace(/^\[|\]$/g, '')
+    // An address that is written as one is not looked up.
+    if (isIP(host) && isInternal(host) && !internalHosts.includes(host)) throw internalFault(target.origin, host)
+    const { request } = target.protocol === 'https:' ? https : http
+    const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+    return new Promise((resolve, reject) => {
+      const sent = request(target, { method, headers: { ...headers, ...length }, lookup, agent: false, signal }, resolve)
+      sent.on('error', reject)
+      sent.end(body)
+    })
+  }
+}
+
+function joined(headers: http.IncomingHttpHeaders): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value = '']) => [name, Array.isArray(value) ? value.join(', ') : value]))
+}
+
+/** Node's own iterator leaves the connection open if it is given up before its first part. */
+function closedWhenLeft(answer: http.IncomingMessage): AsyncIterable<Uint8Array> {
+  return {
+    [Symbol.asyncIterator]() {
+      const parts = answer[Symbol.asyncIterator]()
+      return {
+        next: () => parts.next(),
+        async return() {
+          answer.destroy()
+          return { done: true, value: undefined }
+        },
+      }
+    },
+  }
 }
 
 function internalFault(name: string, address: string): Error {

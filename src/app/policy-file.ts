@@ -1,7 +1,7 @@
 // Reads and writes the declarative YAML file of `apply` and `export`. Faults carry their path and their line.
 
 import { isMap, LineCounter, parseDocument, stringify } from 'yaml'
-import { type DocumentInForce, type Fault, type PolicyFile, parsePolicyFile } from '../domain/documents.ts'
+import { type DocumentInForce, type Fault, listedDocuments, type PolicyFile, parsePolicyFile } from '../domain/documents.ts'
 
 export interface PlacedFault {
   readonly path: string
@@ -45,10 +45,13 @@ export function readPolicyFile(text: string): ReadPolicyFile {
 
 /** What is in force, so that applying it again changes nothing. */
 export function exportPolicy(documents: readonly DocumentInForce[]): PolicyFile {
-  const connections = documents.flatMap(({ document }) => (document.kind === 'connection' ? [document.spec] : []))
-  const apps = documents.flatMap(({ document }) => (document.kind === 'app' ? [document.spec] : []))
-  const singles = documents.flatMap(({ document: { kind, spec } }) => (kind === 'connection' || kind === 'app' ? [] : [[kind, spec]]))
-  return { ...Object.fromEntries(singles), connections, apps }
+  const singles = documents.flatMap(({ document: { kind, spec } }) => (kind in listedDocuments ? [] : [[kind, spec]]))
+  const lists = Object.entries(listedDocuments).flatMap(([kind, plural]) => {
+    const specs = documents.flatMap(({ document }) => (document.kind === kind ? [document.spec] : []))
+    // These two have always been there.
+    return specs.length || kind === 'connection' || kind === 'app' ? [[plural, specs]] : []
+  })
+  return { ...Object.fromEntries(singles), ...Object.fromEntries(lists) }
 }
 
 export function writePolicyFile(file: PolicyFile): string {

@@ -7,12 +7,12 @@
 //
 // Writing nothing, it is also what explains and simulates: the same code that a commit follows.
 
+import { accessOf, isEnd, shutOut } from './access.ts'
 import { namesMeant } from './attribute-names.ts'
 import { bare } from './bare.ts'
 import type { Deciding, DecisionPolicy, Known } from './deciding.ts'
 import { memberships } from './groups.ts'
 import type { UserId } from './ids.ts'
-import { admit } from './lifecycle.ts'
 import { type Mapped, type MappingStep, map } from './mapping.ts'
 import type { Heard, MasteryNotes } from './mastery.ts'
 import { type Holder, identify, linkedMatch, type Match, match, matchingKeys } from './matching.ts'
@@ -59,8 +59,10 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   if (found.situation === 'gone') return answer(refuse('user.erased', `${found.user.id} was erased; nothing brings anybody back from that`))
   if (!user && !source.jit.create) return answer(refuse('jit.create-off', `${found.why}, and ${source.name} may not create anybody`))
 
-  const transition = user && admit(user.state, user.id, { name: source.name, revival: source.jit }, carrierOf(policy, source, records))
-  if (isRefusal(transition)) return answer(transition)
+  const access = accessOf(said, { source, policy, user, records })
+  if (isRefusal(access)) return answer(access)
+  const { transition, leaving, born } = access
+  if (access.why !== undefined) noted.lifecycle = access.why
 
   const renamedFrom = found.situation === 'unlinked' ? found.renamedFrom : undefined
   const wasKey = renamedFrom?.key ?? externalId.key
@@ -83,6 +85,8 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
     recordMoved: !onFile || Boolean(linking) || !sameRecord(onFile, record) || (source.reads.session && !sameSession(onFile, record)),
     linking,
     transition,
+    leaving,
+    born,
     policy,
     required: source.jit.required,
     source,
@@ -97,6 +101,10 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
     noted,
   })
   if (notes) noted.mapping = notes.steps.get(source.id) ?? steps
+  if (isRefusal(settled) && user && !linking && isEnd(transition)) {
+    noted.lifecycle = `${transition.reason}; the rest of what was said cannot be used (${settled.detail})`
+    return answer(shutOut(user, access))
+  }
   // Whether somebody is an administrator shows in what they would hold, also where they hold it only from now on.
   const power =
     linking && user && !isRefusal(settled) && settled.user.grants.find(({ name }) => policy.entitlements.administrators.has(name))
@@ -181,15 +189,6 @@ function* find(
     default:
       return { match: found, user: undefined, records: [], first: { record, mapped } }
   }
-}
-
-/** The best-ranked source of this person that carries lifecycle. */
-function carrierOf({ mastery, sources }: DecisionPolicy, source: SourcePolicy, records: readonly RecordOnFile[]): string | undefined {
-  for (const id of mastery.rank) {
-    const one = sources.get(id)
-    if (one?.carriesLifecycle && (id === source.id || records.some((record) => record.source === id))) return one.name
-  }
-  return undefined
 }
 
 /** What follows from an administrator's edit: the values of their own source, set or taken back. */

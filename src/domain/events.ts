@@ -6,6 +6,8 @@ import type { RunId, SignInId, SourceId, TokenId, UserId } from './ids.ts'
 /** Who did it. Every write has one. */
 export type Actor =
   | { readonly kind: 'connection'; readonly id: SourceId; readonly name: string }
+  | { readonly kind: 'source'; readonly id: SourceId; readonly name: string }
+  | { readonly kind: 'token'; readonly id: TokenId; readonly name: string }
   | { readonly kind: 'operator'; readonly name: string }
   | { readonly kind: 'user'; readonly id: UserId }
   | { readonly kind: 'system'; readonly name: string }
@@ -22,6 +24,8 @@ export const eventCatalogue = {
   'user.relinked': 'A person whom a source knows by another name now was tied to that one.',
   'match.opened': 'Somebody could not be told from the people who are here, and waits for a person to decide.',
   'match.settled': 'A person has decided who somebody is.',
+  'user.missing': 'A source does not name a person any more; what follows from it waits for the end of the grace period.',
+  'user.undone': 'What an import had made of a person was taken back.',
   'session.opened': 'A person signed in.',
   'session.ended': 'A session ended before its time.',
   'session.logout': 'An identity provider ended a person’s sessions by single logout.',
@@ -31,7 +35,16 @@ export const eventCatalogue = {
   'policy.removed': 'A connection or an app was taken out of use.',
   'run.started': 'People began to be derived again, or imported.',
   'run.held': 'A run would have changed more than its safeguards let pass, and waits for a person.',
+  'run.planned': 'An import has found out what it would change.',
+  'run.approved': 'A person has looked at what an import would change, and lets it go ahead.',
   'run.finished': 'A run came to its end.',
+  'run.failed': 'A run could not read its source, and has changed nobody.',
+  'run.cancelled': 'A person has stopped a run.',
+  'task.opened': 'Something has to be done by hand in a system that cannot be asked.',
+  'task.done': 'A person says that it has been done.',
+  'job.delivered': 'A system was told that somebody’s access has changed.',
+  'job.dead': 'A system could not be told, and nobody tries any more until a person says so.',
+  'coverage.warned': 'A person whom no feed stands behind has not signed in for long.',
   'records.redacted': 'An attribute was deleted from all that was kept of a source.',
   'records.sealed': 'What is kept of sources was encrypted with the current key.',
   'token.created': 'An API token was made.',

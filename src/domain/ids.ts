@@ -12,6 +12,8 @@ export type EventId = Id<'evt'>
 export type TokenId = Id<'tok'>
 export type CaseId = Id<'cas'>
 export type RunId = Id<'run'>
+export type JobId = Id<'job'>
+export type TaskId = Id<'tsk'>
 
 /** Crockford's base 32: no I, L, O or U, so nothing is mistaken when read aloud. */
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'

@@ -174,6 +174,12 @@ function hint(to: AttributeDefinition, { from, reader }: MappingRow, values: rea
   return `; ${from}[0] picks the first`
 }
 
+/** What one row finds, apart from all others. */
+export function readAlone(record: RecordOnFile, policy: SourcePolicy, row: MappingRow): readonly string[] | Refusal {
+  const found = read(new Views(record, policy), record, row)
+  return 'refusal' in found ? named(found.refusal, policy) : found.values
+}
+
 function read(views: Views, record: RecordOnFile, row: MappingRow): Found | { readonly refusal: Refusal } {
   const { reader } = row
   switch (reader.kind) {

@@ -1,6 +1,6 @@
 // The nouns that every way in shares: what a source says, what we keep of it, and the user that follows from it.
 
-import type { SignInId, SourceId, UserId } from './ids.ts'
+import type { RunId, SignInId, SourceId, UserId } from './ids.ts'
 import type { LifecycleState } from './lifecycle.ts'
 
 /** SAML core 2.0, section 2.2.3. The value is text exactly as signed. */
@@ -28,8 +28,7 @@ export interface SourceRecord {
   readonly aliases: Readonly<Record<string, string>>
   readonly session?: SessionWord
   readonly observedAt: Date
-  /** The sign-in that brought it. */
-  readonly via?: SignInId
+  readonly via?: Via
 }
 
 /** Whom the source means. `key` is what is compared; `value` is what was said. */
@@ -42,8 +41,8 @@ export interface Said {
   readonly values: readonly string[]
   /** Since when the source has said exactly this. */
   readonly since: Date
-  /** The sign-in with which it began. */
-  readonly via?: SignInId
+  /** With which it began. */
+  readonly via?: Via
 }
 
 export interface AttributeOnFile extends Said {
@@ -65,7 +64,9 @@ export interface RecordOnFile {
   readonly groups?: readonly string[]
   /** When the source last said something new. */
   readonly observedAt: Date
-  readonly via?: SignInId
+  readonly via?: Via
+  /** The source has not named the subject since then. */
+  readonly missingSince?: Date
 }
 
 /** A value that another source had for the same attribute, and why it does not stand. */
@@ -84,7 +85,7 @@ export interface ProfileValue {
   /** The mapping row's `from`. */
   readonly from: string
   readonly since: Date
-  readonly via?: SignInId
+  readonly via?: Via
   readonly lost?: readonly LostValue[]
   /** Of groups, where several sources give any: group -> who gives it. */
   readonly by?: Readonly<Record<string, readonly SourceId[]>>
@@ -111,7 +112,14 @@ export interface User {
   readonly waiting: readonly string[]
   /** Of the policy that the profile was last derived under. */
   readonly revision: number
+  /** How often they were written: whoever has seen this number can tell that nobody has moved them since. */
+  readonly version: number
+  /** Who made the state what it is, as actors are named: `source hr`. */
+  readonly stateBy?: string
 }
+
+/** What brought a word: the sign-in, or the run of an import. */
+export type Via = SignInId | RunId
 
 /** The first value of a profile's attribute, if it has one. */
 export function firstValue(profile: Profile, attribute: string): string | undefined {

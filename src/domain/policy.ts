@@ -6,12 +6,14 @@ import type { DecisionPolicy } from './deciding.ts'
 import type { AppSpec } from './documents/app.ts'
 import { type ConnectionSpec, currentConnection, type MetadataSpec, type RequestSettings } from './documents/connection.ts'
 import type { EntitlementsSpec, LookupsSpec, MasterySpec, SchemaSpec, ServiceSpec } from './documents/settings.ts'
+import { type CoverageSpec, currentSource, type SourceSpec, type TargetSpec } from './documents/source.ts'
 import type { DocumentInForce, DocumentKind } from './documents.ts'
 import type { Entitlements } from './entitlements.ts'
-import { ruleLanguage } from './expressions.ts'
+import { type Expression, ruleLanguage } from './expressions.ts'
 import { type HeaderRow, parseHeaderPath } from './identity-headers.ts'
 import type { IdentityProvider } from './identity-provider.ts'
 import type { SourceId } from './ids.ts'
+import { compileImport } from './import-compiler.ts'
 import { keyKinds } from './keys.ts'
 import type { AttributeMastery, Mastery } from './mastery.ts'
 import { type AttributeDefinition, baseSchema, extendSchema, type Schema } from './schema.ts'
@@ -43,10 +45,31 @@ export interface App {
   readonly headers: readonly HeaderRow[]
 }
 
+/** A source that people are imported from. */
+export interface ImportSource {
+  readonly id: SourceId
+  readonly name: string
+  readonly version: number
+  readonly spec: SourceSpec
+  /** Undefined: something in it does not fit any more, and it is out of force. */
+  readonly policy: SourcePolicy | undefined
+}
+
+/** A system that is to know what becomes of people's access. */
+export interface Target {
+  readonly name: string
+  readonly spec: TargetSpec
+  /** Who has an account there; undefined: everybody. */
+  readonly when: Expression | undefined
+}
+
 /** Everything that is in force at one revision, ready for use. */
 export interface Policy extends DecisionPolicy {
   readonly connections: ReadonlyMap<string, Connection>
   readonly drafts: ReadonlyMap<string, DraftConnection>
+  readonly imports: ReadonlyMap<string, ImportSource>
+  readonly targets: readonly Target[]
+  readonly coverage: CoverageSpec
   readonly service: ServiceSpec
   readonly apps: readonly App[]
   readonly appsByHost: ReadonlyMap<string, App>
@@ -77,7 +100,20 @@ export function compilePolicy(revision: number, documents: readonly DocumentInFo
   const drafts = new Map<string, DraftConnection>()
   const sources = new Map<SourceId, SourcePolicy>([[LOCAL, localSource(schema)]])
   const apps: App[] = []
+  const imports = new Map<string, ImportSource>()
+  const targets: Target[] = []
   for (const { document, version, source } of documents) {
+    if (document.kind === 'source') {
+      if (!source) throw new Error(`source ${document.name} has no id`)
+      const spec = currentSource(document.spec)
+      const compiled = compileImport({ id: source, version, spec, schema, languages })
+      if (documents.some((one) => one.document.kind === 'connection' && one.document.name === spec.name))
+        compiled.faults.push({ segments: ['name'], message: `there is a connection ${spec.name} already; give the source another name` })
+      faults.push(...compiled.faults.map((one) => ({ kind: 'source' as const, name: spec.name, ...one })))
+      imports.set(spec.name, { id: source, name: spec.name, version, spec, policy: compiled.faults.length ? undefined : compiled.policy })
+      sources.set(source, compiled.policy)
+    }
+    if (document.kind === 'target') targets.push(compileTarget(document.spec, schema, tables, faults))
     if (document.kind === 'app') {
       const { host } = document.spec
       const other = apps.find((one) => one.host === host)
@@ -111,6 +147,9 @@ export function compilePolicy(revision: number, documents: readonly DocumentInFo
     keys,
     keyed: new Set(keys.flatMap(({ attributes }) => attributes)),
     required: [...schema.values()].filter(({ required }) => required).map(({ name }) => name),
+    imports,
+    targets,
+    coverage: single<CoverageSpec>('coverage')?.document.spec ?? {},
     service: single<ServiceSpec>('service')?.document.spec ?? { contacts: [] },
     apps,
     appsByHost: new Map(apps.map((one) => [one.host, one])),
@@ -212,6 +251,14 @@ function compileApp(spec: AppSpec, schema: Schema, faults: DocumentFault[]): App
     return []
   })
   return { name: spec.name, host: spec.host, upstream: spec.upstream, headers }
+}
+
+function compileTarget(spec: TargetSpec, schema: Schema, tables: LookupsSpec, faults: DocumentFault[]): Target {
+  if (spec.when === undefined) return { name: spec.name, spec, when: undefined }
+  const when = ruleLanguage(schema, tables).compile(spec.when, ['bool', 'dyn'])
+  if (!('message' in when)) return { name: spec.name, spec, when }
+  faults.push({ kind: 'target', name: spec.name, segments: ['when'], message: `${when.message} (at character ${when.at + 1})` })
+  return { name: spec.name, spec, when: undefined }
 }
 
 export function noAttribute(attribute: string, schema: Schema): string {

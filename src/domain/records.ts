@@ -65,7 +65,7 @@ export function withGroups(record: RecordOnFile, groups: readonly string[]): Rec
 /** Says the same, attribute by attribute; when it was said last plays no part, nor how the person signed in. */
 export function sameRecord(a: RecordOnFile, b: RecordOnFile): boolean {
   if (a.nameId?.value !== b.nameId?.value || a.nameId?.format !== b.nameId?.format || a.externalId.key !== b.externalId.key) return false
-  if (!sameValues(a.groups ?? [], b.groups ?? [])) return false
+  if (a.missingSince?.getTime() !== b.missingSince?.getTime() || !sameValues(a.groups ?? [], b.groups ?? [])) return false
   let count = 0
   for (const name in b.attributes) {
     count++

@@ -137,6 +137,9 @@ const kinds = {
     sentence: 'Your identity provider sent a value about you that cannot be used here.',
     remedy: 'administrator',
   },
+  // Said of an import alone, where nobody is waiting for an answer.
+  'lifecycle.left-before': unverified('administrator'),
+  'lifecycle.unknown': unverified('administrator'),
   'jit.create-off': {
     status: 403,
     title: 'You do not have an account here yet',

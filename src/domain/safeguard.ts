@@ -8,17 +8,39 @@ export interface Safeguard {
   readonly count: number
 }
 
+/** The harm that an import can do, each kind with a figure of its own. */
+export const harms = ['leavers', 'blanked', 'memberships', 'moved'] as const
+export type Harm = (typeof harms)[number]
+export type Safeguards = Readonly<Record<Harm, Safeguard>>
+
 /** For whoever has not said otherwise. */
 export const CAREFUL: Safeguard = { share: 0.2, count: 50 }
 
-/** Below this many people a share says nothing: one of three is a third. */
-const FEW = 3
+/** One alone is never too many, whatever share of a few people that is. */
+const FEW = 2
+
+const WOULD: Readonly<Record<Harm | 'harmed', string>> = {
+  harmed: 'would lose something or be refused',
+  leavers: 'would lose their access',
+  blanked: 'would lose a value',
+  memberships: 'would lose a group',
+  moved: 'would be linked to another name than before',
+}
 
 /** Undefined: it may go ahead. */
-export function heldBecause({ people, harmed }: { people: number; harmed: number }, { share, count }: Safeguard): string | undefined {
-  if (harmed >= count) return `${harmed} people would lose something or be refused; the safeguard lets ${count - 1} pass`
+export function heldBecause(
+  { people, harmed }: { people: number; harmed: number },
+  { share, count }: Safeguard,
+  harm: Harm | 'harmed' = 'harmed',
+): string | undefined {
+  if (harmed >= count) return `${harmed} people ${WOULD[harm]}; the safeguard lets ${count - 1} pass`
   if (harmed >= FEW && harmed > people * share) {
-    return `${harmed} of ${people} people would lose something or be refused; the safeguard lets ${Math.round(share * 100)} % pass`
+    return `${harmed} of ${people} people ${WOULD[harm]}; the safeguard lets ${Math.round(share * 100)} % pass`
   }
   return undefined
+}
+
+/** All that holds a run, each kind of harm by itself. */
+export function heldByHarm(people: number, harmed: Readonly<Record<Harm, number>>, safeguards: Safeguards): readonly string[] {
+  return harms.flatMap((harm) => heldBecause({ people, harmed: harmed[harm] }, safeguards[harm], harm) ?? [])
 }

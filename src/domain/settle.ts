@@ -5,7 +5,7 @@ import { type Entitled, entitle, fitting, licencesWanted, type SeatsTaken } from
 import type { Memberships } from './groups.ts'
 import type { SourceId, UserId } from './ids.ts'
 import { type Key, keysOf } from './keys.ts'
-import type { Transition } from './lifecycle.ts'
+import type { Leaving, LifecycleState, Transition } from './lifecycle.ts'
 import type { MappingStep } from './mapping.ts'
 import { deriveProfile, type Heard, type MasteryNotes, type Verdict } from './mastery.ts'
 import type { Candidate, Holder, Match } from './matching.ts'
@@ -24,6 +24,8 @@ export interface Change {
   /** (source, external id) is tied to the user by this change, instead of another external id where there was one. */
   readonly link?: { readonly replaces?: ExternalId; readonly why: string }
   readonly transition?: Transition
+  /** They have left, and what follows waits. */
+  readonly leaving?: Leaving
   readonly entitled: Entitled
   /** The keys that the user is to be found by from now on; undefined: as before. */
   readonly keys?: readonly Key[]
@@ -51,6 +53,8 @@ export interface Explanation {
   readonly verdicts: readonly Verdict[]
   readonly groups?: Memberships
   readonly entitled?: Entitled
+  /** What the source's word does, or does not do, to their access. */
+  readonly lifecycle?: string
 }
 
 /** An explanation while it is being found out. */
@@ -65,6 +69,9 @@ export interface Settling {
   readonly recordMoved: boolean
   readonly linking: { readonly replaces?: ExternalId; readonly why: string } | undefined
   readonly transition: Transition | undefined
+  readonly leaving?: Leaving | undefined
+  /** What somebody new is. */
+  readonly born?: LifecycleState
   readonly policy: DecisionPolicy
   readonly required: readonly string[]
   /** Who speaks; undefined: nobody. */
@@ -86,11 +93,26 @@ const NOTHING_GAINED = { gained: [], lost: [], waiting: [], seats: {} } as const
 
 export function* settle(settling: Settling): Deciding<Change | Refusal> {
   const { user, record, records, recordMoved, linking, transition, policy, now, notes, noted } = settling
-  const about = { ...(record ? { record } : {}), ...(linking ? { link: linking } : {}), ...(transition ? { transition } : {}), recordMoved }
-  const state = transition?.to ?? user?.state ?? 'active'
+  const about = {
+    ...(record ? { record } : {}),
+    ...(linking ? { link: linking } : {}),
+    ...(transition ? { transition } : {}),
+    ...(settling.leaving ? { leaving: settling.leaving } : {}),
+    recordMoved,
+  }
+  const state = transition?.to ?? user?.state ?? settling.born ?? 'active'
   const stale = user?.revision !== policy.revision
   const lacks = (attribute: string) => !user?.profile[attribute]
-  if (user && !recordMoved && !stale && !user.waiting.length && !notes && !transition && !settling.required.some(lacks)) {
+  if (
+    user &&
+    !recordMoved &&
+    !settling.leaving &&
+    !stale &&
+    !user.waiting.length &&
+    !notes &&
+    !transition &&
+    !settling.required.some(lacks)
+  ) {
     return {
       kind: 'unchanged',
       user,
@@ -124,8 +146,17 @@ export function* settle(settling: Settling): Deciding<Change | Refusal> {
   const id = user?.id ?? settling.fresh
   const grantsMoved = entitled.gained.length + entitled.lost.length > 0 || !user || user.waiting.join() !== entitled.waiting.join()
   const profileMoved = user?.profile !== profile
-  const after: User = { id, state, profile, grants: entitled.grants, waiting: entitled.waiting, revision: policy.revision }
-  const moved = attributes.length + entitled.gained.length + entitled.lost.length > 0 || Boolean(transition)
+  const after: User = {
+    id,
+    state,
+    profile,
+    grants: entitled.grants,
+    waiting: entitled.waiting,
+    revision: policy.revision,
+    version: user?.version ?? 0,
+    ...(user?.stateBy === undefined ? {} : { stateBy: user.stateBy }),
+  }
+  const moved = attributes.length + entitled.gained.length + entitled.lost.length > 0 || Boolean(transition ?? settling.leaving)
   return {
     kind: !user ? 'create' : moved ? 'update' : 'unchanged',
     user: after,

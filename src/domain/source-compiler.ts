@@ -33,6 +33,12 @@ export function sourceLanguages(schema: Schema, tables: LookupTables): SourceLan
   return { mapping: mappingLanguage(schema, tables), groups: groupsLanguage(tables) }
 }
 
+/** What connections and imported sources say alike. */
+export type SourceRules = Pick<
+  ConnectionSpec,
+  'name' | 'subjects' | 'externalId' | 'jit' | 'matching' | 'linking' | 'when' | 'mapping' | 'groups' | 'redact'
+> & { readonly kind: string }
+
 export function compileSource({
   id,
   version,
@@ -42,7 +48,7 @@ export function compileSource({
 }: {
   id: SourceId
   version: number
-  spec: ConnectionSpec
+  spec: SourceRules
   schema: Schema
   languages: SourceLanguages
 }): CompiledSource {
@@ -120,12 +126,12 @@ export function compileSource({
   }
 }
 
-type Refuse = (segments: readonly (string | number)[], message: string) => undefined
+export type Refuse = (segments: readonly (string | number)[], message: string) => undefined
 
-function compileRow(
+export function compileRow(
   row: MappingRowSpec,
   to: AttributeDefinition,
-  spec: ConnectionSpec,
+  spec: SourceRules,
   { mapping: language }: SourceLanguages,
   refused: (field: string, message: string) => undefined,
 ): MappingRow | undefined {
@@ -250,7 +256,7 @@ function expressionOf({ reader }: MappingRow): Expression | undefined {
 const GROUPS_ROW = { strength: 'follow', when: 'inherit', absent: 'keep', empty: 'keep' } as const
 
 function compileGroups(
-  spec: ConnectionSpec,
+  spec: SourceRules,
   rows: readonly { readonly row: MappingRowSpec; readonly index: number }[],
   { groups: language }: SourceLanguages,
   refused: Refuse,
@@ -325,7 +331,7 @@ function nobodyOf(schema: Schema): Readonly<Record<string, unknown>> {
   return Object.fromEntries([...schema.values()].map(({ name, type }) => [name, celValue(type, [])]))
 }
 
-function wantedBy(mapping: readonly MappingRow[], { jit, groups, mapping: rows }: ConnectionSpec): CompiledSource['wanted'] {
+function wantedBy(mapping: readonly MappingRow[], { jit, groups, mapping: rows }: SourceRules): CompiledSource['wanted'] {
   const wanted = new Map<string, boolean>()
   const want = (name: string, required: boolean) => wanted.set(name, required || (wanted.get(name) ?? false))
   // In the order of the file, which people recognise.

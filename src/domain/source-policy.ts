@@ -2,12 +2,14 @@
 // that a decision looks nothing up twice.
 
 import { nameOnFile } from './attribute-names.ts'
+import type { Expression } from './expressions.ts'
 import type { GroupsPolicy } from './groups.ts'
 import type { SourceId } from './ids.ts'
-import type { Revival } from './lifecycle.ts'
+import type { LifecycleRules, Revival, WantedState } from './lifecycle.ts'
 import type { MappingRow, SourcePath } from './mapping.ts'
 import type { Linking, MatchingRule } from './matching.ts'
 import type { RecordOnFile } from './model.ts'
+import type { Safeguards } from './safeguard.ts'
 
 export interface Jit extends Revival {
   /** May a sign-in create somebody who is not here yet? */
@@ -21,7 +23,7 @@ export interface Jit extends Revival {
 export interface SourcePolicy {
   readonly id: SourceId
   readonly name: string
-  /** `saml`, or `local` for what administrators set by hand. */
+  /** `saml`; `csv`, `ldap`, `sql`, `scim` or `rest` for what is imported; `local` for what administrators set by hand. */
   readonly kind: string
   /** Of this source's document; every value of a profile cites it. */
   readonly version: number
@@ -43,6 +45,40 @@ export interface SourcePolicy {
   readonly groups?: GroupsPolicy
   /** Attributes that are not kept. */
   readonly redact: ReadonlySet<string>
+  /** Of a source that people are imported from. */
+  readonly imports?: ImportRules
+}
+
+/** What may follow from an import, and what has to be looked at first. */
+export interface ImportRules {
+  /** The attribute that is the external id. */
+  readonly key: string
+  /** Rows that this is not true of are passed over. */
+  readonly only?: { readonly text: string; readonly expression: Expression }
+  readonly lifecycle: LifecycleRules
+  /** The row that says what somebody's access is to be, and what its values mean. Folded. */
+  readonly state?: {
+    readonly row: MappingRow
+    readonly words: ReadonlyMap<string, WantedState>
+    readonly otherwise: WantedState | undefined
+  }
+  /** Days after which somebody whom this source has deprovisioned is erased. */
+  readonly eraseDays?: number
+  readonly approve: Approvals
+  readonly safeguards: Safeguards
+  /** Below this share of the usual number of rows, the feed is not believed. */
+  readonly smallest: number
+  /** The attributes without which nothing that follows would be right. */
+  readonly needed: readonly string[]
+}
+
+/** Which changes go ahead by themselves. */
+export interface Approvals {
+  readonly new: 'auto' | 'ask' | 'never'
+  /** Somebody who is here already and is linked by a rule. */
+  readonly exact: 'auto' | 'ask'
+  readonly update: 'auto' | 'ask'
+  readonly leaver: 'auto' | 'ask'
 }
 
 /** What administrators set by hand is a source like any other: its subjects are our users. */

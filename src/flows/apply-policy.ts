@@ -1,7 +1,15 @@
 // Makes what a file says the policy in force: creates and changes what it names, leaves the rest (or removes it, when
 // asked to). Files and networks are read before the transaction; one fault, and nothing changes.
 
-import { type DocumentInForce, type Fault, fault, type PolicyDocument, type PolicyFile, singlesOf } from '../domain/documents.ts'
+import {
+  type DocumentInForce,
+  type Fault,
+  fault,
+  listedDocuments,
+  type PolicyDocument,
+  type PolicyFile,
+  singlesOf,
+} from '../domain/documents.ts'
 import type { Actor } from '../domain/events.ts'
 import { nextLook } from '../domain/metadata-change.ts'
 import type { DocumentFault } from '../domain/policy.ts'
@@ -96,16 +104,17 @@ async function resolve(reader: MetadataReader, { file, ownHost }: Pick<ApplyPoli
     if (spec.host === ownHost) faults.push(fault(['apps', index, 'host'], `${spec.host} is Gatehouse’s own host; give the app another`))
     documents.push({ kind: 'app', name: spec.name, spec })
   }
+  for (const spec of file.sources) documents.push({ kind: 'source', name: spec.name, spec })
+  for (const spec of file.targets) documents.push({ kind: 'target', name: spec.name, spec })
   return { documents: [...singlesOf(file), ...documents], faults, entities }
 }
 
 /** In the file where it names the document; otherwise by the document's own name. */
 export function placed({ kind, name, segments, message }: DocumentFault, file: PolicyFile): Fault {
-  const list = kind === 'connection' ? file.connections : kind === 'app' ? file.apps : undefined
-  if (!list)
+  const plural = kind in listedDocuments ? listedDocuments[kind as keyof typeof listedDocuments] : undefined
+  if (!plural)
     return kind in file ? fault([kind, ...segments], message) : fault([kind, ...segments], `${message} (in force, not in this file)`)
-  const index = list.findIndex((one) => one.name === name)
-  const plural = `${kind}s`
+  const index = file[plural].findIndex((one) => one.name === name)
   return index < 0
     ? fault([plural], `${name} (in force, not in this file): ${[...segments].join('.')} ${message}`)
     : fault([plural, index, ...segments], message)

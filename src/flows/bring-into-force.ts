@@ -3,8 +3,7 @@
 // to be rolled back where there are faults.
 
 import { isDeepStrictEqual } from 'node:util'
-import { currentConnection } from '../domain/documents/connection.ts'
-import type { DocumentInForce, DocumentKind, PolicyDocument } from '../domain/documents.ts'
+import { currentDocument, type DocumentInForce, type DocumentKind, isOfSource, type PolicyDocument } from '../domain/documents.ts'
 import type { Actor } from '../domain/events.ts'
 import type { SourceId } from '../domain/ids.ts'
 import type { KeyKind } from '../domain/keys.ts'
@@ -49,7 +48,7 @@ export async function bringIntoForce(ports: Ports, tx: Tx, ask: BringIntoForce):
   for (const document of documents) {
     const { kind, name } = document
     const before = inForce.find((one) => same(one.document, document))
-    if (before && isDeepStrictEqual(current(before.document), document)) {
+    if (before && isDeepStrictEqual(currentDocument(before.document), document)) {
       applied.push({ kind, name, outcome: 'unchanged' })
       continue
     }
@@ -76,8 +75,8 @@ export function policyAfter(mint: Mint, { documents, remove, inForce, now }: Omi
   const kept = inForce.filter(({ document }) => !documents.some((one) => same(one, document)) && !remove.some((one) => same(one, document)))
   const changed = documents.map((document): DocumentInForce => {
     const before = inForce.find((one) => same(one.document, document))
-    const source = before?.source ?? (document.kind === 'connection' ? mint.id('src', now) : undefined)
-    const moved = !before || !isDeepStrictEqual(current(before.document), document)
+    const source = before?.source ?? (isOfSource(document.kind) ? mint.id('src', now) : undefined)
+    const moved = !before || !isDeepStrictEqual(currentDocument(before.document), document)
     return { document, version: (before?.version ?? 0) + (moved ? 1 : 0), ...(source ? { source } : {}) }
   })
   return [...kept, ...changed]
@@ -85,11 +84,6 @@ export function policyAfter(mint: Mint, { documents, remove, inForce, now }: Omi
 
 export function same(a: { kind: DocumentKind; name: string }, b: { kind: DocumentKind; name: string }): boolean {
   return a.kind === b.kind && a.name === b.name
-}
-
-/** What an earlier release kept says the same as what would be written now, once it has today's defaults. */
-function current(document: PolicyDocument): PolicyDocument {
-  return document.kind === 'connection' ? { ...document, spec: currentConnection(document.spec) } : document
 }
 
 function sameKinds(a: readonly KeyKind[], b: readonly KeyKind[]): boolean {

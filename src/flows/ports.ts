@@ -81,15 +81,21 @@ export interface CommitContext {
   readonly now: Date
   readonly signIn?: SignInId
   readonly run?: RunId
+  /** Of the rows that records were made of. */
+  readonly digests?: ReadonlyMap<RecordOnFile, string>
 }
 
 export interface Users {
   /** What the decision asks. Whoever an answer is about is held until the end. */
   answer(tx: Tx, question: Question): Promise<unknown>
+  /** The same for many, in their order, with few statements. */
+  answerAll(tx: Tx, questions: readonly Question[]): Promise<readonly unknown[]>
   /** By id, for a change; holds the row until the end. */
   take(tx: Tx, id: UserId): Promise<(Known & { readonly linked: User }) | undefined>
   /** The only way a user changes: user, keys, link, record, seats and audit events together. */
   commit(tx: Tx, change: UserCommit, context: CommitContext): Promise<void>
+  /** The same for many, none of whom is among them twice. */
+  commitAll(tx: Tx, changes: readonly UserCommit[], context: CommitContext): Promise<void>
   /** Keeps these keys for everybody. Where two users would have the same unique one, says so and is to be rolled back. */
   rekey(tx: Tx, kinds: readonly KeyKind[]): Promise<readonly KeyClash[]>
 }

@@ -64,6 +64,8 @@ interface UserRow {
   grants: unknown
   waiting: unknown
   revision: number
+  version: number
+  state_by: string | null
 }
 
 interface SignInRow extends Omit<SignInLine, 'at' | 'user' | 'userName'> {

@@ -98,6 +98,7 @@ function answer(revision: number, row: Row | undefined, { host, now }: Waiting):
   if (!row?.session_id || row.host !== host || row.state !== 'active') return { revision }
   const expiresAt = toDate(row.expires_at)
   if (expiresAt <= now) return { revision }
-  const user = toUser({ ...row, id: row.user_id, revision: row.derived })
+  // A session's question is not about who changed what.
+  const user = toUser({ ...row, id: row.user_id, revision: row.derived, version: 0, state_by: null })
   return { revision, session: { id: row.session_id, user, connection: row.source_id, expiresAt } }
 }

@@ -2,7 +2,7 @@
 // so that any node can tell with one number whether what it compiled still stands.
 
 import type { Knex } from 'knex'
-import type { DocumentInForce, DocumentKind, PolicyDocument } from '../domain/documents.ts'
+import { type DocumentInForce, type DocumentKind, isOfSource, type PolicyDocument } from '../domain/documents.ts'
 import type { SourceId } from '../domain/ids.ts'
 import { compilePolicy, type Policy } from '../domain/policy.ts'
 import type { PolicyDocuments, Tx } from '../flows/ports.ts'
@@ -33,7 +33,7 @@ export const documents: PolicyDocuments = {
   async put(tx, document, { actor, now, source }) {
     const { kind, name } = document
     const version = await nextVersion(tx, kind, name)
-    const sourceId = kind === 'connection' ? await sourceNamed(tx, name, source) : null
+    const sourceId = isOfSource(kind) ? await sourceNamed(tx, document, source) : null
     await inside(tx)('policy_documents').insert({
       kind,
       name,
@@ -149,9 +149,10 @@ async function nextVersion(tx: Tx, kind: DocumentKind, name: string): Promise<nu
   return Number(row?.version ?? 0) + 1
 }
 
-/** A connection that comes back under its old name is the same source: its links still hold. */
-async function sourceNamed(tx: Tx, name: string, fresh: SourceId): Promise<SourceId> {
-  await inside(tx)('sources').insert({ id: fresh, kind: 'saml', name }).onConflict('name').ignore()
+/** One that comes back under its old name is the same source: its links still hold. */
+async function sourceNamed(tx: Tx, { name, spec }: PolicyDocument, fresh: SourceId): Promise<SourceId> {
+  const kind = 'kind' in spec ? spec.kind : 'saml'
+  await inside(tx)('sources').insert({ id: fresh, kind, name }).onConflict('name').ignore()
   const row = await inside(tx)('sources').where({ name }).first('id')
   return row.id
 }

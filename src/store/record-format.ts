@@ -2,15 +2,15 @@
 // simulation. What an earlier release wrote, in the clear and at length, is read as well.
 
 import { bare } from '../domain/bare.ts'
-import type { SignInId, SourceId } from '../domain/ids.ts'
-import type { AttributeOnFile, RecordOnFile, Said } from '../domain/model.ts'
+import type { SourceId } from '../domain/ids.ts'
+import type { AttributeOnFile, RecordOnFile, Said, Via } from '../domain/model.ts'
 
 const STATES = ['present', 'empty', 'absent'] as const
 
 /** values, since (milliseconds), via */
-type PackedWord = [values: readonly string[], since: number, via?: SignInId | 0]
+type PackedWord = [values: readonly string[], since: number, via?: Via | 0]
 /** and the state, as its place in STATES; and what was said first. */
-type PackedAttribute = [values: readonly string[], since: number, via: SignInId | 0, state: number, first?: PackedWord | null]
+type PackedAttribute = [values: readonly string[], since: number, via: Via | 0, state: number, first?: PackedWord | null]
 
 interface Packed {
   readonly s: SourceId
@@ -21,7 +21,7 @@ interface Packed {
   readonly x?: readonly [authnContext: string, authnInstant: string]
   readonly g?: readonly string[]
   readonly o: number
-  readonly v?: SignInId
+  readonly v?: Via
 }
 
 export function writeRecord(record: RecordOnFile): string {

@@ -11,7 +11,7 @@ import type { Run, RunCounts, Runs } from '../flows/ports.ts'
 import { type Db, fromJson, toDate } from './db.ts'
 import type { Sealer } from './sealing.ts'
 import { holdRow, inside, type Queries } from './transactions.ts'
-import { RECORD_COLUMNS, type RecordRow, toRecord, toUser, USER_COLUMNS, type UserRow } from './user-rows.ts'
+import { LINKED_COLUMNS, type RecordRow, toRecord, toUser, USER_COLUMNS, type UserRow } from './user-rows.ts'
 
 interface RunRow {
   id: RunId
@@ -83,16 +83,16 @@ interface RawPerson {
 type OwnedRecord = RecordRow & { readonly user_id: UserId }
 
 function ownedRecords(db: (table: string) => ReturnType<Queries>) {
-  return db('links as l')
-    .join('source_records as r', (on) => on.on('r.source_id', 'l.source_id').andOn('r.external_key', 'l.external_key'))
-    .select('l.user_id', ...RECORD_COLUMNS)
+  return db('links as lr')
+    .join('source_records as r', (on) => on.on('r.source_id', 'lr.source_id').andOn('r.external_key', 'lr.external_key'))
+    .select('lr.user_id', ...LINKED_COLUMNS)
 }
 
 async function rawPeople(db: (table: string) => ReturnType<Queries>, people: readonly UserRow[]): Promise<readonly RawPerson[]> {
   const records: OwnedRecord[] = []
   for (let i = 0; i < people.length; i += MOST_AT_ONCE) {
     const ids = people.slice(i, i + MOST_AT_ONCE).map(({ id }) => id)
-    records.push(...((await ownedRecords(db).whereIn('l.user_id', ids)) as OwnedRecord[]))
+    records.push(...((await ownedRecords(db).whereIn('lr.user_id', ids)) as OwnedRecord[]))
   }
   return joined(people, records)
 }
@@ -132,7 +132,7 @@ export async function* everybody(
       db.read(
         (knex): Promise<OwnedRecord[]> =>
           ownedRecords((table: string) => knex(table)).whereIn(
-            'l.user_id',
+            'lr.user_id',
             knex.select('id').from(those(knex).select('users.id').as('those')),
           ),
       ),

@@ -6,18 +6,12 @@ import type { SignInId, SourceId } from '../domain/ids.ts'
 import type { KeyHolder, PastSignIn, SignInContent } from '../flows/ports.ts'
 import { type Db, fromJson } from './db.ts'
 import { toContent } from './sign-ins.ts'
+import { answerFrom, looking } from './user-answers.ts'
 import { RECORD_COLUMNS, type RecordRow, toRecord } from './user-rows.ts'
-import { answerFrom } from './users.ts'
 
 /** What the decision asks, of what is committed at this moment. */
 export function lookingAnswer(db: Db): (question: Question) => Promise<unknown> {
-  return (question) =>
-    db.read((knex) =>
-      answerFrom(
-        Object.assign((table: string) => knex(table), { sealer: db.sealer }),
-        question,
-      ),
-    )
+  return (question) => looking(db, (asking) => answerFrom(asking, question))
 }
 
 const MOST_AT_ONCE = 300

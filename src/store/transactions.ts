@@ -16,6 +16,9 @@ export interface Queries {
 /** Those of a transaction, with what opens and seals what is kept. */
 export interface TxQueries extends Queries {
   readonly sealer: Sealer
+  readonly dialect: 'sqlite' | 'postgres'
+  /** Runs a long statement as it is, with the driver's own marks, past what knex would do to it. */
+  many(sql: string, bindings: readonly unknown[]): Promise<void>
   /** Rows that are read for a change are held until the end. */
   readonly holds?: true
 }
@@ -67,6 +70,10 @@ function bind(knex: Knex, connection: Connection, sealer: Sealer): TxQueries {
     raw: (sql: string, bindings: readonly Knex.RawBinding[] = []) => knex.raw(sql, bindings as Knex.RawBinding[]).connection(connection),
     ref: (column: string) => knex.ref(column),
     sealer,
+    dialect: knex.client.dialect === 'postgresql' ? ('postgres' as const) : ('sqlite' as const),
+    many: async (sql: string, bindings: readonly unknown[]): Promise<void> => {
+      await knex.client._query(connection, { sql, bindings, method: 'raw' })
+    },
     holds: true as const,
   })
 }

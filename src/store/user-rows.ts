@@ -1,10 +1,11 @@
 // How users and records are written in rows, and read from them.
 
 import type { SourceId, UserId } from '../domain/ids.ts'
-import { firstValue, type Grant, type Profile, type ProfileValue, type RecordOnFile, type User } from '../domain/model.ts'
+import { firstValue, type Grant, type RecordOnFile, type User } from '../domain/model.ts'
 import { foldKey } from '../domain/schema.ts'
-import { fromJson } from './db.ts'
-import { type LongRecord, momentOf, readLongRecord, readRecord } from './record-format.ts'
+import { fromJson, toDate } from './db.ts'
+import { toProfile, writeProfile } from './profile-format.ts'
+import { type LongRecord, readLongRecord, readRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
 
 export interface UserRow {
@@ -14,6 +15,8 @@ export interface UserRow {
   grants: unknown
   waiting: unknown
   revision: number
+  version: number
+  state_by: string | null
 }
 
 export interface RecordRow {
@@ -21,10 +24,22 @@ export interface RecordRow {
   sealed: Uint8Array | null
   source_id: SourceId | null
   external_key: string
+  missing_since?: unknown
 }
 
-export const USER_COLUMNS = ['users.id', 'users.state', 'users.profile', 'users.grants', 'users.waiting', 'users.revision'] as const
+export const USER_COLUMNS = [
+  'users.id',
+  'users.state',
+  'users.state_by',
+  'users.profile',
+  'users.grants',
+  'users.waiting',
+  'users.revision',
+  'users.version',
+] as const
 export const RECORD_COLUMNS = ['r.record', 'r.sealed', 'r.source_id', 'r.external_key'] as const
+/** Where a link is at hand, too. */
+export const LINKED_COLUMNS = [...RECORD_COLUMNS, 'lr.missing_since'] as const
 
 /** A user's own row, but for the state and the times. */
 export function userColumns({ profile, grants, waiting, revision }: User) {
@@ -50,26 +65,9 @@ export function toUser(row: UserRow): User {
     grants: grants.map((grant) => ({ ...grant, since: new Date(grant.since) })),
     waiting: row.waiting === '[]' ? [] : fromJson<string[]>(row.waiting),
     revision: row.revision,
+    version: row.version,
+    ...(row.state_by === null || row.state_by === undefined ? {} : { stateBy: row.state_by }),
   }
-}
-
-/** Times as numbers, which are read in a fraction of the time. */
-function writeProfile(profile: Profile): string {
-  const kept: Record<string, unknown> = {}
-  for (const name in profile) {
-    const value = profile[name] as ProfileValue
-    kept[name] = { ...value, since: value.since.getTime() }
-  }
-  return JSON.stringify(kept)
-}
-
-export function toProfile(column: unknown): Profile {
-  const values = fromJson<Record<string, ProfileValue & { since: string | number }>>(column)
-  for (const name in values) {
-    const value = values[name] as { since: string | number | Date }
-    value.since = typeof value.since === 'number' ? momentOf(value.since) : new Date(value.since)
-  }
-  return values as unknown as Profile
 }
 
 export function placeOf(source: SourceId, externalKey: string): string {
@@ -77,7 +75,8 @@ export function placeOf(source: SourceId, externalKey: string): string {
 }
 
 /** Sealed; or in the clear, as an earlier release kept it. */
-export function toRecord({ record, sealed, source_id, external_key }: RecordRow, sealer: Sealer): RecordOnFile {
-  if (sealed && source_id) return readRecord(sealer.open(sealed, placeOf(source_id, external_key)))
-  return readLongRecord(fromJson<LongRecord>(record))
+export function toRecord({ record, sealed, source_id, external_key, missing_since }: RecordRow, sealer: Sealer): RecordOnFile {
+  const kept =
+    sealed && source_id ? readRecord(sealer.open(sealed, placeOf(source_id, external_key))) : readLongRecord(fromJson<LongRecord>(record))
+  return missing_since === null || missing_since === undefined ? kept : { ...kept, missingSince: toDate(missing_since) }
 }

@@ -117,7 +117,7 @@ describe('the policy file', () => {
     )
     assert.equal(readPolicyFile('connections: [').faults[0]?.path, '(YAML)')
     assert.equal(readPolicyFile('- a list').faults.length, 1)
-    assert.deepEqual(readPolicyFile('').file, { connections: [], apps: [] })
+    assert.deepEqual(readPolicyFile('').file, { connections: [], sources: [], targets: [], apps: [] })
   })
 
   it('comes out as it went in', () => {

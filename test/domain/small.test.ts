@@ -90,7 +90,8 @@ describe('identity headers', () => {
     state: 'active',
     grants: [],
     waiting: [],
-    revision: 1,
+    version: 0,
+      revision: 1,
     profile: { userName: said(['ada']), groups: said(['a;b', 'c\\d', 'e']), title: said(['x\r\nX-Admin: 1']) },
   }
   const value = (from: string) => {

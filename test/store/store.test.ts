@@ -95,7 +95,7 @@ for (const dialect of dialects) {
       const said = say('Zoë', { uid: ['zoë'], groups: ['a;b', '"c"', "d'e", '\\', '東京'] })
       const created = await ports.inTransaction((tx) => settle(tx, said))
       const known = await subject(said)
-      assert.deepEqual(known.linked, created.user)
+      assert.deepEqual(known.linked, { ...created.user, version: 1, stateBy: 'operator test' })
       assert.deepEqual(JSON.parse(JSON.stringify(known.records)), JSON.parse(JSON.stringify([created.record])))
       assert.ok(known.records[0]?.observedAt instanceof Date)
       assert.equal((await ports.inTransaction((tx) => settle(tx, said))).kind, 'unchanged')
