@@ -13,6 +13,8 @@ export interface Config {
   readonly baseUrl: URL
   readonly database: DatabaseLocation
   readonly dataDir: string
+  /** Where the files are that sources name. */
+  readonly importDir: string
   /** Undefined outside production: one is made and kept in the data folder. */
   readonly secretKey: string | undefined
   /** For what is kept of sources' words. Undefined: one follows from the secret key. */
@@ -76,6 +78,7 @@ const shape = z.object({
   GATEHOUSE_LISTEN_ADDRESS: z.string().default('127.0.0.1'),
   GATEHOUSE_BASE_URL: z.string().optional(),
   GATEHOUSE_DATA_DIR: z.string().min(1).default('data'),
+  GATEHOUSE_IMPORT_DIR: z.string().min(1).optional(),
   DATABASE_URL: z
     .string()
     .regex(/^postgres(ql)?:\/\//, 'write postgres://user:password@host:port/database, or leave it out for SQLite')
@@ -149,6 +152,7 @@ export function readConfig(environment: Environment): Config {
     baseUrl,
     database: env.DATABASE_URL ? { postgres: env.DATABASE_URL } : { sqlite: resolve(dataDir, 'gatehouse.db') },
     dataDir,
+    importDir: resolve(env.GATEHOUSE_IMPORT_DIR ?? resolve(dataDir, 'import')),
     secretKey: env.GATEHOUSE_SECRET_KEY,
     dataKey: env.GATEHOUSE_DATA_KEY,
     otherDataKey: env.GATEHOUSE_DATA_OTHER_KEY,

@@ -40,15 +40,11 @@ export interface Entitled {
 /** The names of the rules that fit this profile. */
 export function fitting(profile: Profile, { rules }: Entitlements, schema: Schema): readonly string[] | Refusal {
   if (!rules.length) return []
-  const user: Record<string, unknown> = {}
-  for (const { expression } of rules) {
-    const reads = expression.reads.user
-    for (const name of reads?.all ? schema.keys() : (reads?.names ?? [])) {
-      const definition = schema.get(name)
-      if (definition && !(name in user)) user[name] = celValue(definition.type, profile[name]?.values ?? [])
-    }
-  }
-  const inputs = { groups: profile.groups?.values ?? [], user }
+  const inputs = inputsOf(
+    profile,
+    rules.map(({ expression }) => expression),
+    schema,
+  )
   const names: string[] = []
   for (const { name, when, expression } of rules) {
     try {
@@ -62,6 +58,28 @@ export function fitting(profile: Profile, { rules }: Entitlements, schema: Schem
     }
   }
   return names
+}
+
+/** What rules see of a profile. */
+function inputsOf(profile: Profile, expressions: readonly Expression[], schema: Schema) {
+  const user: Record<string, unknown> = {}
+  for (const { reads } of expressions) {
+    for (const name of reads.user?.all ? schema.keys() : (reads.user?.names ?? [])) {
+      const definition = schema.get(name)
+      if (definition && !(name in user)) user[name] = celValue(definition.type, profile[name]?.values ?? [])
+    }
+  }
+  return { groups: profile.groups?.values ?? [], user }
+}
+
+/** Whether one rule fits; undefined: it fails on this profile. */
+export function fits(profile: Profile, rule: Expression, schema: Schema): boolean | undefined {
+  try {
+    return rule.run(inputsOf(profile, [rule], schema)) === true
+  } catch (error) {
+    if (!(error instanceof ExpressionFailure)) throw error
+    return undefined
+  }
 }
 
 /** The licences among them that the person does not hold yet: for these somebody has to count. */

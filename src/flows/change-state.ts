@@ -6,7 +6,10 @@ import type { Actor } from '../domain/events.ts'
 import type { UserId } from '../domain/ids.ts'
 import { type LifecycleState, transition } from '../domain/lifecycle.ts'
 import type { User } from '../domain/model.ts'
-import type { Audit, Sessions, Transactions, Users } from './ports.ts'
+import type { Policy } from '../domain/policy.ts'
+import { type EndAccessPorts, endAccess } from './end-access.ts'
+import type { Leavings } from './import-ports.ts'
+import type { Transactions, Users } from './ports.ts'
 
 export type StateChanged =
   | { readonly outcome: 'changed'; readonly from: LifecycleState; readonly to: LifecycleState; readonly sessionsEnded: number }
@@ -18,13 +21,14 @@ export interface ChangeState {
   readonly user: UserId
   readonly to: LifecycleState
   readonly reason: string
+  readonly policy: Pick<Policy, 'targets' | 'schema'>
   readonly actor: Actor
   readonly now: Date
 }
 
 export async function changeState(
-  ports: Transactions & { users: Users; sessions: Sessions; audit: Audit },
-  { user: id, to, reason, actor, now }: ChangeState,
+  ports: Transactions & EndAccessPorts & { users: Users; leavings: Leavings },
+  { user: id, to, reason, policy, actor, now }: ChangeState,
 ): Promise<StateChanged> {
   return ports.inTransaction(async (tx) => {
     const found = await ports.users.take(tx, id)
@@ -41,11 +45,9 @@ export async function changeState(
     // Entitlements of somebody who comes back follow from the policy, with the next sign-in: revision 0 says that it is due.
     const user: User = { ...before, state: to, grants: entitled.grants, waiting: entitled.waiting, revision: 0 }
     await ports.users.commit(tx, { kind: 'state', user, transition: lawful, entitled }, { actor, now })
-    // One that was opened while somebody was being shut out must not come alive when they are let in again.
-    const sessionsEnded = await ports.sessions.end(tx, { user: id })
-    if (sessionsEnded) {
-      await ports.audit.write(tx, [{ kind: 'session.ended', at: now, actor, user: id, details: { count: sessionsEnded, why: reason } }])
-    }
+    // A person has said what their access is; no earlier leaving is to say otherwise later.
+    await ports.leavings.cancelAll(tx, id)
+    const sessionsEnded = await endAccess(ports, tx, { user, transition: lawful, policy, actor, now })
     return { outcome: 'changed', from, to, sessionsEnded }
   })
 }

@@ -14,34 +14,45 @@ interface SecretRow {
   sealed: Uint8Array
 }
 
-type Asking = Pick<TxQueries, 'sealer'> & ((table: string) => ReturnType<TxQueries>)
+type Asking = Pick<TxQueries, 'sealer'> & { readonly holds?: true } & ((table: string) => ReturnType<TxQueries>)
 
-/** It never changes once it is there. */
-const known = new WeakMap<Sealer, string>()
+/** They never change once they are there. */
+const known = new WeakMap<Sealer, Map<string, string>>()
 
-async function secretOf(db: Asking): Promise<string | undefined> {
-  const kept = known.get(db.sealer)
+async function secretOf(db: Asking, name = NAME): Promise<string | undefined> {
+  const kept = known.get(db.sealer)?.get(name)
   if (kept !== undefined) return kept
-  const row: SecretRow | undefined = await db('kept_secrets').where({ name: NAME }).first('sealed')
+  const row: SecretRow | undefined = await db('kept_secrets').where({ name }).first('sealed')
   if (!row) return undefined
-  const secret = db.sealer.open(row.sealed, secretPlace(NAME))
-  known.set(db.sealer, secret)
+  const secret = db.sealer.open(row.sealed, secretPlace(name))
+  // What a transaction sees may be rolled back with it.
+  if (!db.holds) known.set(db.sealer, new Map(known.get(db.sealer)).set(name, secret))
   return secret
 }
 
-/** Undefined while nobody has been erased. */
-export async function tombstoneOf(db: Asking, source: SourceId, key: string): Promise<string | undefined> {
+/** Made with the first use. @param make 256 bits, as text */
+export async function keptSecret(db: TxQueries, name: string, make: () => string): Promise<string> {
+  const there = await secretOf(db, name)
+  if (there !== undefined) return there
+  // Whoever comes second takes the first one's.
+  await db('kept_secrets')
+    .insert({ name, sealed: db.sealer.seal(make(), secretPlace(name)) })
+    .onConflict('name')
+    .ignore()
+  return (await secretOf(db, name)) as string
+}
+
+/** In their order; undefined while nobody has been erased. */
+export async function tombstonesOf(
+  db: Asking,
+  subjects: readonly { readonly source: SourceId; readonly key: string }[],
+): Promise<readonly string[] | undefined> {
   const secret = await secretOf(db)
-  return secret === undefined ? undefined : digest(secret, source, key)
+  return secret === undefined ? undefined : subjects.map(({ source, key }) => digest(secret, source, key))
 }
 
 export async function makeTombstone(db: TxQueries, source: SourceId, key: string): Promise<string> {
-  if ((await secretOf(db)) === undefined) {
-    const sealed = db.sealer.seal(randomBytes(32).toString('base64url'), secretPlace(NAME))
-    // Whoever comes second takes the first one's.
-    await db('kept_secrets').insert({ name: NAME, sealed }).onConflict('name').ignore()
-  }
-  return digest((await secretOf(db)) as string, source, key)
+  return digest(await keptSecret(db, NAME, () => randomBytes(32).toString('base64url')), source, key)
 }
 
 function digest(secret: string, source: SourceId, key: string): string {

@@ -10,7 +10,7 @@ import type { Tx } from '../flows/ports.ts'
 import { amongKeys, keyTable } from './bulk.ts'
 import type { Db } from './db.ts'
 import type { Sealer } from './sealing.ts'
-import { tombstoneOf } from './tombstones.ts'
+import { tombstonesOf } from './tombstones.ts'
 import { inside, type TxQueries } from './transactions.ts'
 import { LINKED_COLUMNS, type RecordRow, toRecord, toUser, USER_COLUMNS, type UserRow } from './user-rows.ts'
 
@@ -104,12 +104,10 @@ async function subjectsOf(db: Asking, subjects: readonly Subject[]): Promise<rea
   const unknown = subjects.flatMap(([source, key], i) => (found.has(i) ? [] : [{ i, source, key }]))
   if (!unknown.length) return subjects.map((_, i) => found.get(i) as Known)
   const gone = new Map<number, Known>()
-  // While nobody has been erased, there is no such thing.
-  const [first] = unknown
-  if (first && (await tombstoneOf(db, first.source, first.key)) !== undefined) {
-    const digests: Subject[] = []
-    for (const { source, key } of unknown) digests.push([source, (await tombstoneOf(db, source, key)) as string])
-    for (const [at, known] of await linkedTo(db, digests)) gone.set((unknown[at] as { i: number }).i, known)
+  const digests = await tombstonesOf(db, unknown)
+  if (digests) {
+    const asked = digests.map((digest, at): Subject => [(unknown[at] as { source: SourceId }).source, digest])
+    for (const [at, known] of await linkedTo(db, asked)) gone.set((unknown[at] as { i: number }).i, known)
   }
   const settled = await settledAsNew(db, unknown)
   return subjects.map((_, i) => found.get(i) ?? gone.get(i) ?? { records: [], settledAsNew: settled.has(i) })

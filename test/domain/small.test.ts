@@ -91,7 +91,7 @@ describe('identity headers', () => {
     grants: [],
     waiting: [],
     version: 0,
-      revision: 1,
+    revision: 1,
     profile: { userName: said(['ada']), groups: said(['a;b', 'c\\d', 'e']), title: said(['x\r\nX-Admin: 1']) },
   }
   const value = (from: string) => {

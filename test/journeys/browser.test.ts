@@ -15,6 +15,7 @@ import { startBrowser, type TestBrowser } from '../support/browser.ts'
 import { OPERATOR } from '../support/house.ts'
 import { missing } from '../support/peers.ts'
 import { freePort } from '../support/ports.ts'
+import { NO_TARGETS } from '../support/world.ts'
 
 describe('Chromium', { skip: missing('chromium') }, () => {
   let demo: Demo
@@ -87,7 +88,14 @@ describe('Chromium', { skip: missing('chromium') }, () => {
     )
     const user = await findUser(db, 'grace@corp.example')
     assert.ok(user)
-    await changeState(portsOf(db), { user: user.id, to: 'deprovisioned', reason: 'left', actor: OPERATOR, now: new Date() })
+    await changeState(portsOf(db), {
+      user: user.id,
+      policy: NO_TARGETS,
+      to: 'deprovisioned',
+      reason: 'left',
+      actor: OPERATOR,
+      now: new Date(),
+    })
     await db.close()
     const page = await browser.context.newPage()
     await page.goto(demo.app)

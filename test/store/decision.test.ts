@@ -29,7 +29,7 @@ import { policyReader } from '../../src/store/policies.ts'
 import { countStale, everybody } from '../../src/store/runs.ts'
 import { lookingAnswer, seatsTaken, uniqueHolders } from '../../src/store/simulation-reads.ts'
 import { dialects, TEST_KEYS, type TestDatabase, testDatabase } from '../support/databases.ts'
-import { type Attributes, PERSISTENT, NOW as SAID, says } from '../support/world.ts'
+import { type Attributes, NO_TARGETS, PERSISTENT, NOW as SAID, says } from '../support/world.ts'
 
 const NOW = new Date('2026-03-01T12:00:00.000Z')
 const actor: Actor = { kind: 'operator', name: 'test' }
@@ -102,7 +102,7 @@ for (const dialect of dialects) {
       const [holder] = outcomes.filter(({ user }) => user.grants.length)
       const [waits] = outcomes.filter(({ user }) => user.waiting.length)
       assert.ok(holder && waits)
-      await changeState(ports, { user: holder.user.id, to: 'deprovisioned', reason: 'left', actor, now: NOW })
+      await changeState(ports, { user: holder.user.id, policy: NO_TARGETS, to: 'deprovisioned', reason: 'left', actor, now: NOW })
       assert.equal((await seatsTaken(database.db)).get('app.pro'), 1, 'a leaver frees a seat')
       const name = waits.user.profile.userName?.values[0] as string
       assert.deepEqual((await change({ uid: name, groups: ['pro'] }, name)).entitled.gained, ['app.pro'])
@@ -145,15 +145,18 @@ for (const dialect of dialects) {
 
     it('keeps a tombstone and nothing else of whoever was erased', async () => {
       const { user } = await change({ uid: 'forget-me', mail: 'forget@x', badge: 'F-1' }, 'forget-subject')
-      await changeState(ports, { user: user.id, to: 'deprovisioned', reason: 'left', actor, now: NOW })
-      const erased = await changeState(ports, { user: user.id, to: 'erased', reason: 'asked', actor, now: NOW })
+      await changeState(ports, { user: user.id, policy: NO_TARGETS, to: 'deprovisioned', reason: 'left', actor, now: NOW })
+      const erased = await changeState(ports, { user: user.id, policy: NO_TARGETS, to: 'erased', reason: 'asked', actor, now: NOW })
       assert.equal(erased.outcome, 'changed')
       const left = JSON.stringify(await Promise.all(['users', 'links', 'user_keys', 'audit_events', 'match_cases'].map(rows)))
       assert.doesNotMatch(left, /forget/)
       const { outcome, explanation } = await hear({ uid: 'forget-me', mail: 'forget@x' }, 'forget-subject')
       assert.ok(isRefusal(outcome) && outcome.code === 'user.erased')
       assert.equal(explanation.match?.situation, 'gone')
-      assert.equal((await changeState(ports, { user: user.id, to: 'active', reason: 'no', actor, now: NOW })).outcome, 'impossible')
+      assert.equal(
+        (await changeState(ports, { user: user.id, policy: NO_TARGETS, to: 'active', reason: 'no', actor, now: NOW })).outcome,
+        'impossible',
+      )
       assert.equal((await change({ uid: 'forget-me', badge: 'F-1' }, 'another')).kind, 'create', 'what was theirs is free')
     })
 
@@ -166,7 +169,7 @@ for (const dialect of dialects) {
       const relink = { kind: 'relink', user, source, externalId: id('former-2'), replaces: id('former-1'), why: 'a test' } as const
       await ports.inTransaction((tx) => ports.users.commit(tx, relink, { actor, now: NOW }))
       for (const to of ['deprovisioned', 'erased'] as const)
-        await changeState(ports, { user: user.id, to, reason: 'left', actor, now: NOW })
+        await changeState(ports, { user: user.id, policy: NO_TARGETS, to, reason: 'left', actor, now: NOW })
       const keys = { current: 'a third key that is long enough too', other: TEST_KEYS.current }
       const opened = openDatabase(database.location, keys)
       try {
@@ -218,7 +221,7 @@ for (const dialect of dialects) {
       assert.ok('applied' in (await apply(content({}, { entitlements: [{ name: 'app.editor', when: "'editors' in groups" }] }))))
       const { user } = await change({ uid: 'back', groups: ['editors'] }, 'back')
       for (const to of ['deprovisioned', 'active'] as const)
-        await changeState(ports, { user: user.id, to, reason: 'a mistake', actor, now: NOW })
+        await changeState(ports, { user: user.id, policy: NO_TARGETS, to, reason: 'a mistake', actor, now: NOW })
       const { outcome } = await hear({ uid: 'back', groups: ['editors'] }, 'back')
       assert.ok(!isRefusal(outcome))
       assert.deepEqual(outcome.entitled.gained, ['app.editor'])

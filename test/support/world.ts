@@ -11,9 +11,12 @@ import type { Holder } from '../../src/domain/matching.ts'
 import type { ExternalId, RecordOnFile, SourceRecord, User } from '../../src/domain/model.ts'
 import { compilePolicy, type Policy } from '../../src/domain/policy.ts'
 import { isRefusal, type Refusal } from '../../src/domain/refusals.ts'
+import { baseSchema } from '../../src/domain/schema.ts'
 import type { Change } from '../../src/domain/settle.ts'
 
 export const PERSISTENT = 'urn:oasis:names:tc:SAML:2.0:nameid-format:persistent'
+/** For changes of state, where no other system plays a part. */
+export const NO_TARGETS = { targets: [], schema: baseSchema }
 export const NOW = new Date('2026-02-01T08:00:00Z')
 
 const idp = {

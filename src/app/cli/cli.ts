@@ -19,6 +19,7 @@ const FAMILIES: readonly { readonly commands: readonly string[]; readonly load: 
   { commands: ['match'], load: async () => (await import('./match-commands.ts')).matchCommands },
   { commands: ['sign-ins'], load: async () => (await import('./sign-in-commands.ts')).signInCommands },
   { commands: ['token'], load: async () => (await import('./token-commands.ts')).tokenCommands },
+  { commands: ['import', 'undo'], load: async () => (await import('./import-commands.ts')).importCommands },
   { commands: ['records'], load: async () => (await import('./record-commands.ts')).recordCommands },
   { commands: ['demo'], load: async () => (await import('./demo-command.ts')).demoCommand },
 ]
@@ -29,7 +30,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     .description('SAML sign-in and just-in-time provisioning in front of a legacy app')
     .addHelpText(
       'after',
-      '\nSettings come from the environment; .env.example lists them.\nExit codes: 0 done, 1 it could not be done, 4 a safeguard holds it for a person, 2 the command, the configuration or the file is wrong.',
+      '\nSettings come from the environment; .env.example lists them.\nExit codes: 0 done, 1 it could not be done, 3 a plan waits for approval, 4 a safeguard holds it for a person, 2 the command, the configuration or the file is wrong.',
     )
     .exitOverride()
     .showHelpAfterError('(--help tells more)')

@@ -4,7 +4,7 @@ import { relative } from 'node:path'
 import type { Command } from 'commander'
 import type { Demo } from '../demo/demo.ts'
 import { CommandFailure, print } from './output.ts'
-import { stopAsked } from './serve-commands.ts'
+import { stopAsked } from './stopping.ts'
 
 export function demoCommand(program: Command): void {
   program

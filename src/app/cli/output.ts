@@ -1,5 +1,6 @@
 // How commands speak: tables and sentences for people, one JSON value for programs (--json), faults on standard error.
 
+import { setFlagsFromString } from 'node:v8'
 import { InvalidArgumentError } from 'commander'
 import { HIDDEN } from '../../domain/sensitive.ts'
 
@@ -8,6 +9,8 @@ export const EXIT = {
   done: 0,
   /** It could not be done: not found, database away, a check that failed. */
   failed: 1,
+  /** A plan is made, and some or all of it waits for a person’s yes. */
+  waiting: 3,
   /** It waits for a person: a safeguard or a check holds it. */
   held: 4,
   /** The command line, the configuration or the file is wrong; nothing was tried. */
@@ -83,6 +86,38 @@ export function progress(what: string, total: number): { readonly at: (done: num
   }
 }
 
+/** A read whose end is known in one unit and whose progress is told in another: `rows` come, and the bar is about bytes. */
+export function feedProgress(what: string): {
+  readonly at: (share: number | undefined, rows: number) => void
+  readonly end: () => void
+} {
+  const terminal = process.stderr.isTTY === true
+  let told = 0
+  let open = false
+  const began = performance.now()
+  return {
+    at(share, rows) {
+      const seconds = Math.max((performance.now() - began) / 1000, 0.001)
+      const bar =
+        share === undefined
+          ? ''
+          : `  [${'#'.repeat(Math.round(Math.min(1, share) * 24)).padEnd(24, '.')}]  ${Math.round(Math.min(1, share) * 100)} %`
+      const line = `${what}${bar}  ${rows} rows  ${Math.round(rows / seconds)}/s`
+      if (terminal) {
+        open = true
+        process.stderr.write(`\r${line}\u001b[K`)
+      } else if (rows - told >= 50_000) {
+        told = rows
+        complain(line)
+      }
+    },
+    end() {
+      if (open) process.stderr.write('\n')
+      open = false
+    },
+  }
+}
+
 /** `old -> new`, with words for nothing. */
 export function changeInWords({
   before,
@@ -104,4 +139,13 @@ export function atMost(most: number) {
     if (!Number.isInteger(value) || value < 1 || value > most) throw new InvalidArgumentError(`Write a whole number from 1 to ${most}.`)
     return value
   }
+}
+
+/**
+ * Everybody goes by, and nobody is kept: a nursery that does not grow, and a heap that is swept before it has grown by more
+ * than as much again, take half the memory and about as long. V8 reads both whenever it would let the heap grow.
+ */
+export function inLittleMemory(): void {
+  setFlagsFromString('--semi-space-growth-factor=1')
+  setFlagsFromString('--heap-growing-percent=100')
 }

@@ -17,6 +17,7 @@ import { type Config, ConfigFaults, readConfig } from '../config.ts'
 import { dataKeys, secretKey, serviceProviderKeys } from '../keys.ts'
 import { listen } from '../server.ts'
 import { CommandFailure, print, printJson } from './output.ts'
+import { stopAsked } from './stopping.ts'
 import { atNewestSchema } from './workplace.ts'
 
 export function serveCommands(program: Command): void {
@@ -50,12 +51,6 @@ async function serve(): Promise<void> {
   } finally {
     await db.close()
   }
-}
-
-export function stopAsked(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
-  })
 }
 
 async function migrate(options: { down: boolean; json: boolean }): Promise<void> {

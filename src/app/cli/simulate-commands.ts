@@ -1,7 +1,6 @@
 // gatehouse simulate --policy FILE [--last N] | reapply [--approve]
 
 import { dirname, resolve } from 'node:path'
-import { setFlagsFromString } from 'node:v8'
 import { type Command, InvalidArgumentError } from 'commander'
 import { compilePolicy, missingSubjects, type Policy } from '../../domain/policy.ts'
 import { CAREFUL } from '../../domain/safeguard.ts'
@@ -19,7 +18,19 @@ import { mint } from '../mint.ts'
 import { outbound } from '../outbound.ts'
 import { readPolicyFile } from '../policy-file.ts'
 import { portsOf } from '../ports.ts'
-import { atMost, CommandFailure, changeInWords, complain, EXIT, plain, print, printJson, printTable, progress } from './output.ts'
+import {
+  atMost,
+  CommandFailure,
+  changeInWords,
+  complain,
+  EXIT,
+  inLittleMemory,
+  plain,
+  print,
+  printJson,
+  printTable,
+  progress,
+} from './output.ts'
 import { rejectFile, textOf } from './policy-commands.ts'
 import { atWork } from './workplace.ts'
 
@@ -47,15 +58,6 @@ function share(text: string): number {
   const value = Number(text)
   if (text.trim() === '' || !(value >= 0 && value <= 1)) throw new InvalidArgumentError('Write a share from 0 to 1, like 0.2.')
   return value
-}
-
-/**
- * Everybody goes by, and nobody is kept: a nursery that does not grow, and a heap that is swept before it has grown by more
- * than as much again, take half the memory and about as long. V8 reads both whenever it would let the heap grow.
- */
-function inLittleMemory(): void {
-  setFlagsFromString('--semi-space-growth-factor=1')
-  setFlagsFromString('--heap-growing-percent=100')
 }
 
 /** What a look at everybody asks of the database. */

@@ -172,7 +172,8 @@ async function change(who: string, verb: Verb, options: { reason: string; json: 
       )
     if (verb.name === 'restore' && user.state === 'staged')
       throw new CommandFailure(`${plain(user.userName)} is staged; «gatehouse user activate» lets such a person in.`)
-    const result = await changeState(portsOf(db), { user: user.id, to: verb.to, reason: options.reason, actor, now })
+    const policy = await policyReader(db).inForce()
+    const result = await changeState(portsOf(db), { user: user.id, to: verb.to, reason: options.reason, policy, actor, now })
     if (result.outcome === 'impossible') {
       const first = result.to === 'erased' ? ' Deprovision first: that can be taken back, and erasing cannot.' : ''
       throw new CommandFailure(`${plain(user.userName)} is ${result.from}, and from there nobody becomes ${result.to}.${first}`)

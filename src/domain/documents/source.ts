@@ -2,7 +2,7 @@
 // follow from them without a person looking. Secrets are never written here: a document names the variable that holds one.
 
 import { z } from 'zod'
-import { groups, httpUrl, linking, mappingRow, matching, name, reading, redact, sourceName } from './parts.ts'
+import { groups, httpUrl, isTrustworthyFetch, linking, mappingRow, matching, name, reading, redact, sourceName } from './parts.ts'
 
 /** Only names that are set aside for it, so that no document can send another secret of this process elsewhere. */
 const secret = z.strictObject({
@@ -84,6 +84,9 @@ const sql = z.strictObject({
     .optional(),
 })
 
+/** Credentials go nowhere in the clear, but to this machine itself. */
+const guardedUrl = httpUrl.refine(isTrustworthyFetch, { error: 'write an https address (http only for localhost)' })
+
 const auth = z.union(
   [
     z.strictObject({ bearer: secret }),
@@ -92,7 +95,12 @@ const auth = z.union(
       header: z.strictObject({ name: z.string().regex(/^[A-Za-z0-9-]+$/, 'use letters, digits and hyphens'), value: secret }),
     }),
     z.strictObject({
-      oauth2: z.strictObject({ tokenUrl: httpUrl, clientId: z.string().min(1), clientSecret: secret, scope: z.string().min(1).optional() }),
+      oauth2: z.strictObject({
+        tokenUrl: guardedUrl,
+        clientId: z.string().min(1),
+        clientSecret: secret,
+        scope: z.string().min(1).optional(),
+      }),
     }),
   ],
   { error: 'write one of { bearer }, { basic }, { header } or { oauth2 }' },
@@ -100,13 +108,13 @@ const auth = z.union(
 
 const scim = z.strictObject({
   /** Without /Users. */
-  url: httpUrl,
+  url: guardedUrl,
   auth,
   filter: z.string().min(1).max(2_000).optional(),
   pageSize: z.int().min(1).max(1_000).default(100),
   /** Reads /Groups, too; their names come as the attribute `groups`. */
   groups: z.boolean().default(false),
-  /** The server can be asked for what changed since a time (meta.lastModified gt …). */
+  /** The server can be asked for what changed since a time (meta.lastModified ge …). */
   changes: z.boolean().default(false),
 })
 
@@ -142,7 +150,7 @@ const paging = z.discriminatedUnion(
 )
 
 const rest = z.strictObject({
-  url: httpUrl,
+  url: guardedUrl,
   auth: auth.optional(),
   headers: z.record(z.string().regex(/^[A-Za-z0-9-]+$/), z.string()).default({}),
   /** Where the rows are in the answer. */

@@ -13,6 +13,7 @@ import { dialects } from '../../support/databases.ts'
 import { OPERATOR, startHouse, type TestHouse } from '../../support/house.ts'
 import { answerForm, readRequest } from '../../support/idp.ts'
 import { requestOnce, Walker } from '../../support/walker.ts'
+import { NO_TARGETS } from '../../support/world.ts'
 
 /** The first bytes of the answer to exactly these bytes. */
 function overTheWire(port: string, request: string): Promise<string> {
@@ -289,6 +290,7 @@ for (const dialect of dialects) {
       assert.ok(user)
       const result = await changeState(portsOf(house.db), {
         user: user.id,
+        policy: NO_TARGETS,
         to: 'deprovisioned',
         reason: 'left',
         actor: OPERATOR,
@@ -309,7 +311,14 @@ for (const dialect of dialects) {
       const closed = new Promise((resolve) => socket.once('close', resolve))
       const user = await findUser(house.db, 'talker')
       assert.ok(user)
-      await changeState(portsOf(house.db), { user: user.id, to: 'deprovisioned', reason: 'left', actor: OPERATOR, now: house.clock.now })
+      await changeState(portsOf(house.db), {
+        user: user.id,
+        policy: NO_TARGETS,
+        to: 'deprovisioned',
+        reason: 'left',
+        actor: OPERATOR,
+        now: house.clock.now,
+      })
       await closed
     })
 

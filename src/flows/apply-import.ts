@@ -1,0 +1,228 @@
+// Does exactly what a plan says. Each batch is decided again, by the same decision, on everything as it is now: a row whose user
+// has moved since, or that would come to something else, is left out and said so. A batch and its place are written together, so
+// that whoever goes on after a crash doubles nothing and leaves nothing out.
+
+import type { Known, Question } from '../domain/deciding.ts'
+import type { Actor } from '../domain/events.ts'
+import type { UserId } from '../domain/ids.ts'
+import { keyName } from '../domain/keys.ts'
+import type { Holder } from '../domain/matching.ts'
+import type { RecordOnFile } from '../domain/model.ts'
+import { planned, sameEffect } from '../domain/plan.ts'
+import type { Policy } from '../domain/policy.ts'
+import { isRefusal } from '../domain/refusals.ts'
+import type { Change } from '../domain/settle.ts'
+import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
+import { decideRows } from './decide-rows.ts'
+import { type EndAccessPorts, endAccess } from './end-access.ts'
+import type { ImportReads, ImportRun, Imports, Leavings, PlanRow } from './import-ports.ts'
+import type { Mint, Transactions, Tx, Users } from './ports.ts'
+
+export type ApplyPorts = Transactions &
+  EndAccessPorts & { imports: Imports; importReads: ImportReads; users: Users; leavings: Leavings; mint: Mint }
+
+export interface ApplyImport {
+  readonly run: ImportRun
+  readonly source: SourcePolicy & { readonly imports: ImportRules }
+  readonly policy: Policy
+  readonly actor: Actor
+  readonly clock: () => Date
+  readonly keep: (tx: Tx, run: ImportRun) => Promise<void>
+  readonly onProgress: (run: ImportRun) => void
+}
+
+/** So many rows are one transaction. */
+const BATCH = 1_000
+
+/** @returns the run as it was left: still running, with all approved rows behind it */
+export async function applyImport(ports: ApplyPorts, ask: ApplyImport): Promise<ImportRun> {
+  let run = ask.run
+  let next = decideBatch(ports, ask, run.cursor)
+  for (;;) {
+    const batch = await next
+    if (!batch.rows.length) return run
+    // While one batch is written, the next is decided; what the first changes of the second's people shows in their versions.
+    next = decideBatch(ports, ask, batch.cursor)
+    next.catch(() => {})
+    run = await writeBatch(ports, { ...ask, run }, batch)
+    ask.onProgress(run)
+  }
+}
+
+/** Rows that a person has picked, whatever their place. */
+export async function applyRows(ports: ApplyPorts, ask: ApplyImport, rows: readonly PlanRow[]): Promise<ImportRun> {
+  let { run } = ask
+  for (let i = 0; i < rows.length; i += BATCH) {
+    const some = rows.slice(i, i + BATCH)
+    run = await writeBatch(ports, { ...ask, run }, { ...(await decideAgain(ports, ask, some)), cursor: run.cursor, picked: true })
+    ask.onProgress(run)
+  }
+  return run
+}
+
+interface Batch {
+  readonly rows: readonly PlanRow[]
+  readonly changes: readonly RowChange[]
+  /** Rows that are not as they were planned. */
+  readonly moved: readonly number[]
+  readonly cursor: number
+  readonly now: Date
+  /** Apart from the order of the plan: their status is written with them. */
+  readonly picked?: boolean
+}
+
+interface RowChange {
+  readonly row: PlanRow
+  readonly change: Change
+}
+
+async function decideBatch(ports: ApplyPorts, ask: ApplyImport, after: number): Promise<Batch> {
+  const rows = await ports.importReads.rows(ask.run.id, { after, size: BATCH, status: 'approved' })
+  return { ...(await decideAgain(ports, ask, rows)), cursor: rows.at(-1)?.seq ?? after }
+}
+
+async function decideAgain(
+  ports: ApplyPorts,
+  { run, source, policy, clock }: ApplyImport,
+  rows: readonly PlanRow[],
+): Promise<Omit<Batch, 'cursor'>> {
+  const now = clock()
+  const decided = await decideRows(
+    rows.map(({ externalId, said, gone, planned: { user } }) => ({
+      externalId,
+      said: gone ? undefined : said,
+      fresh: user ?? ports.mint.id('usr', now),
+    })),
+    { source, policy, run: run.id, now, askAll: ports.importReads.answerAll },
+  )
+  const changes: RowChange[] = []
+  const moved: number[] = []
+  for (const [at, row] of rows.entries()) {
+    const decision = decided[at]?.decision
+    const again = decision && planned(decision, source.imports)
+    const change = decision && !isRefusal(decision.outcome) ? decision.outcome : undefined
+    // Nobody has moved, and it comes to the same.
+    if (change && again && again.basis === row.planned.basis && sameEffect(again, { ...row.planned, status: again.status }))
+      changes.push({ row, change })
+    else moved.push(row.seq)
+  }
+  return { rows, changes, moved, now }
+}
+
+async function writeBatch(ports: ApplyPorts, ask: ApplyImport, batch: Batch): Promise<ImportRun> {
+  for (let attempt = 1; ; attempt++) {
+    const written = await tryBatch(ports, ask, batch)
+    if (written) return written
+    // Somebody was moved between the decision and this; they are told apart by deciding again.
+    if (attempt === MOST_ATTEMPTS) throw new Error('people are moved faster than an import can be applied')
+    batch = { ...batch, ...(await decideAgain(ports, ask, batch.rows)) }
+  }
+}
+
+const MOST_ATTEMPTS = 10
+
+/** Undefined: somebody has moved since it was decided. */
+async function tryBatch(
+  ports: ApplyPorts,
+  { run, actor, source, policy, keep }: ApplyImport,
+  batch: Batch,
+): Promise<ImportRun | undefined> {
+  const { changes, moved, now } = batch
+  const { fits, others } = apart(changes)
+  return ports.inTransaction(async (tx) => {
+    if (!(await unmoved(ports, tx, source, fits))) return undefined
+    const digests = new Map<RecordOnFile, string>()
+    for (const { row, change } of fits) if (change.record && row.digest !== undefined) digests.set(change.record, row.digest)
+    await ports.users.commitAll(
+      tx,
+      fits.map(({ change }) => change),
+      { actor, now, run: run.id, digests },
+    )
+    await endings(ports, tx, { run, actor, source, policy, fits, now })
+    const left = [...moved, ...others]
+    if (left.length) await ports.imports.setStatus(tx, run.id, left, 'moved')
+    if (batch.picked)
+      await ports.imports.setStatus(
+        tx,
+        run.id,
+        fits.map(({ row }) => row.seq),
+        'applied',
+      )
+    const { counts } = run
+    const next: ImportRun = {
+      ...run,
+      cursor: batch.cursor,
+      counts: { ...counts, applied: (counts.applied ?? 0) + fits.length, moved: (counts.moved ?? 0) + left.length },
+    }
+    await keep(tx, next)
+    return next
+  })
+}
+
+/** Two rows that mean one person are not applied together: the second would not know of the first. */
+function apart(changes: readonly RowChange[]): { readonly fits: readonly RowChange[]; readonly others: readonly number[] } {
+  const users = new Set<UserId>()
+  const others: number[] = []
+  const fits = changes.filter(({ row, change }) => {
+    if (users.has(change.user.id)) {
+      others.push(row.seq)
+      return false
+    }
+    users.add(change.user.id)
+    return true
+  })
+  return { fits, others }
+}
+
+/** Nobody has written any of these users since, nobody has come who would have been found, and no name was taken. */
+async function unmoved(ports: ApplyPorts, tx: Tx, source: SourcePolicy, changes: readonly RowChange[]): Promise<boolean> {
+  const known = changes.filter(({ change }) => change.kind !== 'create')
+  if (known.length) {
+    const versions = await ports.imports.versions(
+      tx,
+      known.map(({ change }) => change.user.id),
+    )
+    if (!known.every(({ change }) => versions.get(change.user.id) === change.user.version)) return false
+  }
+  const matching = new Set(source.matching.map(({ by }) => keyName(by)))
+  const questions: Question[] = []
+  const asks: Change[] = []
+  for (const { row, change } of changes) {
+    const { kind, link, keys = [] } = change
+    const keysToAsk = keys.filter(({ unique, name }) => unique || (kind === 'create' && matching.has(name)))
+    if (link || kind === 'create') questions.push({ about: 'subject', source: source.id, externalId: row.externalId })
+    if (link || kind === 'create') asks.push(change)
+    if (keysToAsk.length) questions.push({ about: 'holders', source: source.id, keys: keysToAsk })
+    if (keysToAsk.length) asks.push(change)
+  }
+  if (!questions.length) return true
+  const answers = await ports.users.answerAll(tx, questions)
+  return answers.every((answer, at) =>
+    Array.isArray(answer)
+      ? (answer as readonly Holder[]).every(({ user }) => user.id === asks[at]?.user.id)
+      : (answer as Known).linked === undefined,
+  )
+}
+
+/** What goes with the end of somebody's access, and with a return. */
+async function endings(
+  ports: ApplyPorts,
+  tx: Tx,
+  {
+    run,
+    actor,
+    source,
+    policy,
+    fits,
+    now,
+  }: Pick<ApplyImport, 'run' | 'actor' | 'source' | 'policy'> & { fits: readonly RowChange[]; now: Date },
+): Promise<void> {
+  const stays = fits.flatMap(({ row, change }) => (row.gone || change.leaving || change.kind === 'create' ? [] : [change.user.id]))
+  if (stays.length) await ports.leavings.cancel(tx, source.id, stays)
+  for (const { row, change } of fits) {
+    const { user, transition, leaving } = change
+    if (leaving)
+      await ports.leavings.keep(tx, { ...leaving, user: user.id, source: source.id, externalKey: row.externalId.key, run: run.id })
+    if (transition) await endAccess(ports, tx, { user, transition, policy, actor, now, run: run.id })
+  }
+}

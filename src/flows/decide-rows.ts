@@ -1,0 +1,72 @@
+// Decides about many rows of a source at once: for the plan, and again when it is applied, with the same questions and by the
+// same decision. Writes nothing.
+
+import { leave } from '../domain/access.ts'
+import { type Decision, decide } from '../domain/decide.ts'
+import type { Known, Question } from '../domain/deciding.ts'
+import type { RunId, UserId } from '../domain/ids.ts'
+import type { AttributeValues, ExternalId, RecordOnFile, User } from '../domain/model.ts'
+import type { Policy } from '../domain/policy.ts'
+import type { Explanation } from '../domain/settle.ts'
+import type { SourcePolicy } from '../domain/source-policy.ts'
+import { answeredTogether } from './answering.ts'
+
+export interface RowToDecide {
+  readonly externalId: ExternalId
+  /** Left out: the source does not name them any more. */
+  readonly said: AttributeValues | undefined
+  /** The id that a new user gets. */
+  readonly fresh: UserId
+  /** The end of a grace period: what follows is not put off again. */
+  readonly atOnce?: boolean
+}
+
+export interface Decided {
+  readonly decision: Decision
+  /** What was on file of the subject before. */
+  readonly before: RecordOnFile | undefined
+}
+
+export interface DecideRows {
+  readonly source: SourcePolicy
+  readonly policy: Policy
+  readonly run: RunId
+  readonly now: Date
+  readonly askAll: (questions: readonly Question[]) => Promise<readonly unknown[]>
+}
+
+/** In the order of the rows; undefined: nothing follows that has not followed already. */
+export async function decideRows(
+  rows: readonly RowToDecide[],
+  { source, policy, run, now, askAll }: DecideRows,
+): Promise<readonly (Decided | undefined)[]> {
+  const before: (RecordOnFile | undefined)[] = new Array(rows.length)
+  const decisions = await answeredTogether(
+    rows.map(({ externalId, said, fresh, atOnce = false }) =>
+      said ? decide(spoken(said, { source, run, now }), { source, policy, fresh }) : missed(externalId, { source, policy, now, atOnce }),
+    ),
+    askAll,
+    (place, { about }, answer) => {
+      if (about !== 'subject') return
+      const { key } = (rows[place] as RowToDecide).externalId
+      before[place] = (answer as Known).records.find((record) => record.source === source.id && record.externalId.key === key)
+    },
+  )
+  return decisions.map((decision, place) => decision && { decision, before: before[place] })
+}
+
+function spoken(attributes: AttributeValues, { source, run, now }: { source: SourcePolicy; run: RunId; now: Date }) {
+  return { source: source.id, attributes, aliases: {}, observedAt: now, via: run }
+}
+
+function* missed(
+  externalId: ExternalId,
+  { source, policy, now, atOnce }: { source: SourcePolicy; policy: Policy; now: Date; atOnce: boolean },
+): Generator<Question, Decision | undefined, unknown> {
+  const known = (yield { about: 'subject', source: source.id, externalId }) as Known
+  if (!known.linked || known.linked.state === 'erased') return undefined
+  const left = leave(known as Known & { readonly linked: User }, externalId, { source, policy, now, atOnce })
+  if (!left) return undefined
+  const explanation: Explanation = { user: known.linked.id, externalId, mapping: [], verdicts: [], lifecycle: left.why }
+  return { outcome: left.change, explanation }
+}

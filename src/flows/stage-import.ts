@@ -1,0 +1,455 @@
+// Reads a source to its end and makes a plan of what it says: what would become of whom, and why. Changes nobody. The feed is
+// judged as a whole before anything may follow from it: its health, and how many people would be harmed.
+
+import { hash } from 'node:crypto'
+import { withoutRedacted } from '../domain/decide.ts'
+import type { Actor } from '../domain/events.ts'
+import { type FeedCounts, healthOf } from '../domain/feed-health.ts'
+import type { Key } from '../domain/keys.ts'
+import { keyName } from '../domain/keys.ts'
+import { identify } from '../domain/matching.ts'
+import type { ExternalId } from '../domain/model.ts'
+import { type Planned, planned } from '../domain/plan.ts'
+import type { ImportSource, Policy } from '../domain/policy.ts'
+import { isRefusal, refuse } from '../domain/refusals.ts'
+import { type Harm, heldByHarm } from '../domain/safeguard.ts'
+import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
+import { type Decided, decideRows, type RowToDecide } from './decide-rows.ts'
+import { type Connector, FeedFailure, type FeedRow } from './feed-ports.ts'
+import type { ImportCounts, ImportDetails, ImportReads, ImportRun, Imports, PlanRow } from './import-ports.ts'
+import type { Audit, Mint, Transactions, Tx, Users } from './ports.ts'
+import { readFeed } from './read-feed.ts'
+import { Seen } from './seen.ts'
+
+export type StagePorts = Transactions & { imports: Imports; importReads: ImportReads; users: Users; audit: Audit; mint: Mint }
+
+export interface StageImport {
+  readonly run: ImportRun
+  readonly source: ImportSource & { readonly policy: SourcePolicy & { readonly imports: ImportRules } }
+  readonly policy: Policy
+  readonly connector: Connector
+  /** Undefined: everybody. */
+  readonly since: string | undefined
+  readonly actor: Actor
+  readonly clock: () => Date
+  readonly stop: AbortSignal
+  /** Writes how far it is, in the transaction; throws where the run is somebody else's, or was stopped. */
+  readonly keep: (tx: Tx, run: ImportRun) => Promise<void>
+  readonly onProgress: (run: ImportRun) => void
+}
+
+/** So many rows are decided together. */
+const BATCH = 1_000
+
+/** @returns the run as it was left: still running, with what holds it */
+export async function stageImport(ports: StagePorts, ask: StageImport): Promise<ImportRun> {
+  const { connector, since, stop, source } = ask
+  const { feed } = source.spec
+  const staging = await Staging.begin(ports, ask)
+  const most = { rows: feed.rows, ms: feed.minutes * 60_000, patienceMs: feed.patience * 1000 }
+  let cutOff: string | undefined
+  let cursor: string | undefined
+  let columns: readonly string[] | undefined
+  try {
+    const reading = await readFeed({ connector, since, most, size: BATCH, stop })
+    columns = reading.columns
+    for (let step = await reading.batches.next(); ; ) {
+      if (step.done) {
+        cursor = step.value.cursor
+        break
+      }
+      // The next rows are read while these are looked up and written.
+      const next = reading.batches.next()
+      next.catch(() => {})
+      const { rows, faults, done, total } = step.value
+      await staging.take(rows, faults, { done, ...(total === undefined ? {} : { total }) })
+      step = await next
+    }
+  } catch (error) {
+    // Nobody can be said to be missing from what ends in the middle; that it does is for a person to see.
+    if (!(error instanceof FeedFailure) || error.code !== 'cut-off') throw error
+    cutOff = error.message
+  }
+  return staging.end({ columns, cutOff, cursor })
+}
+
+class Staging {
+  private readonly ports: StagePorts
+  private readonly ask: StageImport
+  private readonly digest: (text: string) => string
+  private readonly people: { readonly all: number; readonly present: number }
+  private readonly seen = new Seen()
+  private readonly counts: Record<string, number> = {}
+  private readonly attributes: Record<string, number> = {}
+  private readonly harmed: Record<Harm, number> = { leavers: 0, blanked: 0, memberships: 0, moved: 0 }
+  private readonly doubled = new Map<string, string[]>()
+  private readonly matchingKeys: ReadonlySet<string>
+  private meant = 0
+  /** Rows of which it cannot be told whom they mean. */
+  private nameless = 0
+  private seq = 0
+  private run: ImportRun
+  private writing: Promise<void> = Promise.resolve()
+
+  private constructor(ports: StagePorts, ask: StageImport, digest: (text: string) => string, people: { all: number; present: number }) {
+    this.ports = ports
+    this.ask = ask
+    this.digest = digest
+    this.people = people
+    this.run = ask.run
+    this.matchingKeys = new Set(ask.source.policy.matching.map(({ by }) => keyName(by)))
+  }
+
+  static async begin(ports: StagePorts, ask: StageImport): Promise<Staging> {
+    const { importReads } = ports
+    return new Staging(ports, ask, await importReads.digester(), await importReads.countSubjects(ask.source.id))
+  }
+
+  async take(
+    rows: readonly FeedRow[],
+    faults: readonly { readonly place: string; readonly why: string }[],
+    read: { done: number; total?: number },
+  ): Promise<void> {
+    const planned: PlanRow[] = faults.map(({ place, why }) => this.unusable(place, why))
+    this.nameless += faults.length
+    this.count('faults', faults.length)
+    const named = this.identified(rows, planned)
+    const known = await this.ports.importReads.known(this.ask.source.id, named, this.ask.policy.revision)
+    const open: Named[] = []
+    for (const [at, row] of named.entries()) {
+      const subject = known.get(at)
+      if (subject && !this.seen.mark(subject.number)) {
+        this.double(row.externalId, row.place)
+        planned.push(this.twice(row))
+      } else if (subject?.same && !row.gone) this.count('unchanged', 1)
+      else open.push({ ...row, known: subject !== undefined })
+    }
+    const claims: [number, number][] = []
+    planned.push(...(await this.decided(open, claims)))
+    await this.write(planned, claims, read)
+  }
+
+  /** Reads what each row is about. What is not meant, or cannot be used, ends here. */
+  private identified(rows: readonly FeedRow[], planned: PlanRow[]): readonly Named[] {
+    const { source } = this.ask
+    const { only } = source.policy.imports
+    const named: Named[] = []
+    for (const { place, attributes, gone } of rows) {
+      this.count('rows', 1)
+      for (const name in attributes)
+        if ((attributes[name] as readonly string[]).length) this.attributes[name] = (this.attributes[name] ?? 0) + 1
+      const passes = only && !gone ? this.passes(attributes, place, planned) : true
+      if (!passes) continue
+      const said = { source: source.id, attributes, aliases: {}, observedAt: this.run.startedAt }
+      const externalId = identify(said, source.policy)
+      if (isRefusal(externalId)) {
+        this.nameless++
+        planned.push(this.unusable(place, externalId.detail, externalId.code))
+        continue
+      }
+      this.meant++
+      // What the source says is the same if all of it is, mapped or not.
+      const digest = this.digest(JSON.stringify(attributes))
+      const kept = source.policy.redact.size ? withoutRedacted(said, source.policy).attributes : attributes
+      named.push({ place, externalId, key: externalId.key, digest, said: kept, gone: gone === true, known: false })
+    }
+    return named
+  }
+
+  private passes(attributes: FeedRow['attributes'], place: string, planned: PlanRow[]): boolean {
+    const { only } = this.ask.source.policy.imports
+    try {
+      const meant = only?.expression.run({ attributes: new Map(Object.entries(attributes)), nameID: '' })
+      if (meant !== true) this.count('passed', 1)
+      return meant === true
+    } catch (error) {
+      const { absent, message } = error as Error & { absent?: boolean }
+      if (absent === undefined) throw error
+      // What it asks about is not there: that is not what it says yes to.
+      if (absent) this.count('passed', 1)
+      else {
+        this.nameless++
+        planned.push(this.unusable(place, `only: ${only?.text}: ${message}`))
+      }
+      return false
+    }
+  }
+
+  private async decided(rows: readonly Named[], claims: [number, number][]): Promise<readonly PlanRow[]> {
+    if (!rows.length) return []
+    const { source, policy, clock } = this.ask
+    const now = clock()
+    const decided = await decideRows(
+      rows.map(
+        (row): RowToDecide => ({
+          externalId: row.externalId,
+          said: row.gone ? undefined : row.said,
+          fresh: this.ports.mint.id('usr', now),
+        }),
+      ),
+      { source: source.policy, policy, run: this.run.id, now, askAll: this.ports.importReads.answerAll },
+    )
+    const plan: PlanRow[] = []
+    for (const [at, row] of rows.entries()) {
+      const found = decided[at]
+      if (!found) this.count(row.gone ? 'passed' : 'unchanged', 1)
+      else plan.push(this.row(row, found, claims))
+    }
+    return plan
+  }
+
+  private row(row: Named, { decision, before }: Decided, claims: [number, number][]): PlanRow {
+    const { source } = this.ask
+    const made = planned(decision, source.policy.imports)
+    const seq = ++this.seq
+    const { outcome } = decision
+    // A subject that is on file was marked already.
+    if (!row.known) claims.push([claimOf('subject', row.key), seq])
+    if (!isRefusal(outcome) && outcome.keys) {
+      for (const key of outcome.keys) {
+        if (key.unique) claims.push([claimOf('unique', keyText(key)), seq])
+        else if (outcome.kind === 'create' && this.matchingKeys.has(key.name)) claims.push([claimOf('matching', keyText(key)), seq])
+      }
+    }
+    this.tally(made)
+    const { externalId, place, said, gone, digest } = row
+    return {
+      seq,
+      externalId,
+      place,
+      planned: made,
+      status: made.status,
+      ...(gone ? { gone: true as const } : { said, digest }),
+      ...(before && made.writes ? { before } : {}),
+    }
+  }
+
+  private tally({ decision, harms }: Planned, by = 1): void {
+    this.count(decision, by)
+    for (const harm of harms) this.harmed[harm] += by
+  }
+
+  private unusable(place: string, why: string, code?: Planned['code']): PlanRow {
+    this.count('refused', 1)
+    const planned = { ...EMPTY, decision: 'refused', why, ...(code ? { code } : {}) } as const
+    return { seq: ++this.seq, externalId: { key: '', value: '' }, place, planned, status: 'refused' }
+  }
+
+  private twice({ externalId, place }: Named): PlanRow {
+    this.count('refused', 1)
+    return {
+      seq: ++this.seq,
+      externalId,
+      place,
+      planned: { ...EMPTY, decision: 'refused', why: `the same key came before in this feed` },
+      status: 'refused',
+    }
+  }
+
+  private double({ value }: ExternalId, place: string): void {
+    const places = this.doubled.get(value) ?? []
+    if (this.doubled.size < MOST_DOUBLED || places.length) this.doubled.set(value, [...places, place])
+  }
+
+  private count(name: string, by: number): void {
+    if (by) this.counts[name] = (this.counts[name] ?? 0) + by
+  }
+
+  /** One batch after the other; the next is decided while this one is written. */
+  private async write(
+    rows: readonly PlanRow[],
+    claims: readonly (readonly [number, number])[],
+    read?: { done: number; total?: number },
+  ): Promise<void> {
+    await this.writing
+    const { keep, onProgress } = this.ask
+    const run: ImportRun = { ...this.run, counts: { ...this.counts }, details: { ...this.run.details, ...(read ? { read } : {}) } }
+    this.run = run
+    this.writing = this.ports.inTransaction(async (tx) => {
+      if (rows.length) await this.ports.imports.addRows(tx, run.id, rows)
+      if (claims.length) await this.ports.imports.addClaims(tx, run.id, claims)
+      await keep(tx, run)
+    })
+    // Told where it is awaited.
+    this.writing.catch(() => {})
+    onProgress(run)
+  }
+
+  async end({
+    columns,
+    cutOff,
+    cursor,
+  }: {
+    columns: readonly string[] | undefined
+    cutOff: string | undefined
+    cursor: string | undefined
+  }): Promise<ImportRun> {
+    await this.writing
+    const { mode } = this.run
+    const leaversUnknown = cutOff === undefined ? undefined : 'the feed is cut off, so nobody can be said to be missing from it'
+    if (mode === 'full' && !leaversUnknown) await this.missing()
+    else if (mode === 'incremental') await this.stillWaiting()
+    await this.writing
+    await this.contested()
+    const feed: FeedCounts = {
+      rows: this.counts.rows ?? 0,
+      meant: this.meant,
+      faults: this.counts.faults ?? 0,
+      attributes: this.attributes,
+    }
+    const { usual } = await this.ports.importReads.usual(this.ask.source.id)
+    const doubled = [...this.doubled].map(([key, places]) => ({ key, places }))
+    const { needed, smallest, only, safeguards } = this.ask.source.policy.imports
+    const { subjects } = this.ask.source.policy
+    const filter = only?.text ?? subjects?.text
+    const health = healthOf(
+      { mode, counts: feed, columns, doubled, usual, ...(cutOff === undefined ? {} : { cutOff }) },
+      { needed, smallest, ...(filter === undefined ? {} : { filter }) },
+    )
+    const harm = heldByHarm(this.people.present, this.harmed, safeguards).map((why) => ({ code: 'safeguard' as const, why }))
+    const details: ImportDetails = {
+      ...this.run.details,
+      people: this.people.present,
+      harmed: this.harmed,
+      feed,
+      ...(cursor === undefined ? {} : { cursorAfter: cursor }),
+      ...(leaversUnknown ? { leaversUnknown } : {}),
+      ...(health.length || harm.length ? { causes: [...health, ...harm] } : {}),
+    }
+    this.run = { ...this.run, counts: this.counts as ImportCounts, details }
+    return this.run
+  }
+
+  /** Whoever the source knew and did not name. */
+  private async missing(): Promise<void> {
+    const { source } = this.ask
+    if (this.seen.size >= this.people.all) return
+    for (let after = 0; ; ) {
+      const subjects = await this.ports.importReads.subjects(source.id, after, SUBJECTS)
+      const last = subjects.at(-1)
+      if (!last) return
+      after = last.number
+      const gone = subjects.filter(({ number }) => !this.seen.has(number))
+      for (let i = 0; i < gone.length; i += BATCH) {
+        const rows = gone.slice(i, i + BATCH).map(
+          ({ externalId }): Named => ({
+            place: 'not in the feed',
+            externalId,
+            key: externalId.key,
+            digest: '',
+            said: {},
+            gone: true,
+            known: true,
+          }),
+        )
+        const plan = await this.decided(rows, [])
+        // A line that could not be read may have been theirs.
+        await this.write(this.nameless ? plan.map((row) => this.unsure(row)) : plan, [])
+      }
+    }
+  }
+
+  private unsure(row: PlanRow): PlanRow {
+    if (row.status !== 'approved') return row
+    const why = `${row.planned.why}; but ${this.nameless} row${this.nameless === 1 ? '' : 's'} could not be read, and one may be theirs`
+    return { ...row, status: 'waiting', planned: { ...row.planned, why } }
+  }
+
+  /** Rows of earlier runs that wait and that this feed does not name: matched again, because people may have come meanwhile. */
+  private async stillWaiting(): Promise<void> {
+    for await (const rows of this.ports.importReads.waiting(this.ask.source.id, this.run.id)) {
+      const named = rows.map(
+        ({ externalId, place, said = {}, gone, digest = '' }): Named => ({
+          place,
+          externalId,
+          key: externalId.key,
+          digest,
+          said,
+          gone: gone === true,
+          known: false,
+        }),
+      )
+      const claims: [number, number][] = []
+      await this.write(await this.decided(named, claims), claims)
+    }
+  }
+
+  /** Two rows of one feed that would be one person, or would take the same unique value. */
+  private async contested(): Promise<void> {
+    const { imports, importReads } = this.ports
+    const groups = await this.ports.inTransaction((tx) => imports.takeContested(tx, this.run.id))
+    const rewritten = new Map<number, PlanRow>()
+    for (const { kind, seqs } of groups.map(({ claim, seqs }) => ({ kind: kindOf(claim), seqs }))) {
+      const rows = await importReads.rowsAt(this.run.id, seqs)
+      // A row that cannot be used contests nothing.
+      const alive = rows.filter(({ planned: { decision } }) => decision !== 'refused' || kind === 'subject')
+      if (alive.length < 2) continue
+      if (kind === 'subject') {
+        if (new Set(alive.map(({ externalId: { key } }) => key)).size > 1) continue
+        const [first] = alive
+        if (first)
+          this.doubled.set(
+            first.externalId.value,
+            alive.map(({ place }) => place),
+          )
+      }
+      const places = alive.map(({ place }) => place).join(' and ')
+      for (const row of alive) rewritten.set(row.seq, this.contestedRow(rewritten.get(row.seq) ?? row, kind, places))
+    }
+    const rows = [...rewritten.values()]
+    for (let i = 0; i < rows.length; i += BATCH)
+      await this.ports.inTransaction((tx) => imports.rewrite(tx, this.run.id, rows.slice(i, i + BATCH)))
+  }
+
+  private contestedRow(row: PlanRow, kind: ClaimKind, places: string): PlanRow {
+    const { status: _, ...made } = { ...row.planned, status: 'waiting' as const }
+    this.tally({ ...made, status: 'waiting' }, -1)
+    const planned = { ...EMPTY, ...(made.label === undefined ? {} : { label: made.label }) }
+    if (kind === 'matching') {
+      this.count('disputed', 1)
+      const { code, detail: why } = refuse('match.disputed', `${places} of this feed look like the same person`)
+      return { ...row, planned: { ...planned, decision: 'disputed', why, code }, status: 'waiting' }
+    }
+    this.count('refused', 1)
+    const why =
+      kind === 'subject' ? `${places} have the same key` : `${places} of this feed would have the same value of an attribute that is unique`
+    return {
+      ...row,
+      planned: { ...planned, decision: 'refused', why, ...(kind === 'unique' ? { code: 'attribute.taken' as const } : {}) },
+      status: 'refused',
+    }
+  }
+}
+
+interface Named {
+  readonly place: string
+  readonly externalId: ExternalId
+  readonly key: string
+  readonly digest: string
+  readonly said: FeedRow['attributes']
+  readonly gone: boolean
+  /** The source has named them before. */
+  readonly known: boolean
+}
+
+const EMPTY = { attributes: [], gained: [], lost: [], candidates: [], harms: [], writes: false } as const
+const SUBJECTS = 5_000
+const MOST_DOUBLED = 1_000
+
+const CLAIMS = ['subject', 'unique', 'matching'] as const
+type ClaimKind = (typeof CLAIMS)[number]
+
+/** 50 bits, two of them for the kind. Two that are the same by chance are told apart where the rows are looked at. */
+function claimOf(kind: ClaimKind, text: string): number {
+  return hash('sha256', `${kind} ${text}`, 'buffer').readUIntBE(0, 6) * CLAIM_KINDS + CLAIMS.indexOf(kind)
+}
+
+const CLAIM_KINDS = 4
+
+function kindOf(claim: number): ClaimKind {
+  return CLAIMS[claim % CLAIM_KINDS] as ClaimKind
+}
+
+function keyText({ name, value }: Key): string {
+  return `${name} ${value}`
+}

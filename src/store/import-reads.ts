@@ -1,0 +1,136 @@
+// What an import looks at outside of any transaction: what is on file of its subjects, and the rows of its plan.
+
+import { createHmac, randomBytes } from 'node:crypto'
+import type { RunId, SourceId, UserId } from '../domain/ids.ts'
+import type { ImportReads, KnownSubject, PlanRow, SubjectOnFile } from '../flows/import-ports.ts'
+import { keyTable } from './bulk.ts'
+import { type Db, toDate } from './db.ts'
+import { type ImportRunRow, type SourceStateRow, toImportRun, toSourceState } from './imports.ts'
+import { type PlanRowColumns, toPlanRow } from './plan-rows.ts'
+import { keptSecret } from './tombstones.ts'
+import { inside } from './transactions.ts'
+import { answerAllFrom, looking, rowsOf, usersOf } from './user-answers.ts'
+
+export function importReads(db: Db): ImportReads {
+  return {
+    known: (source, rows, revision) => known(db, source, rows, revision),
+    answerAll: (questions) => looking(db, (asking) => answerAllFrom(asking, questions)),
+    people: (ids) => looking(db, (asking) => usersOf(asking, ids)),
+    async countSubjects(source) {
+      const row: { all: number | string; missing: number | string } | undefined = await db.read((knex) =>
+        knex('links')
+          .where({ source_id: source })
+          .whereNot('external_key', 'like', 'erased %')
+          .first(knex.raw('count(*) as "all"'), knex.raw('count(missing_since) as missing')),
+      )
+      const all = Number(row?.all ?? 0)
+      return { all, present: all - Number(row?.missing ?? 0) }
+    },
+    subjects: (source, after, size) => subjects(db, source, after, size),
+    async run(id) {
+      const row: ImportRunRow | undefined = await db.read((knex) => knex('runs').where({ id }).whereNotNull('source_id').first())
+      return row && toImportRun(row)
+    },
+    async rows(run, { after, size, status, decision }) {
+      const rows: PlanRowColumns[] = await db.read((knex) => {
+        const query = knex('import_rows').where({ run_id: run }).where('seq', '>', after).orderBy('seq').limit(size)
+        if (status !== undefined) query.where({ status })
+        if (decision !== undefined) query.where({ decision })
+        return query
+      })
+      return rows.map((row): PlanRow => toPlanRow(run, row, db.sealer))
+    },
+    async count(run, status) {
+      const row = await db.read((knex) => knex('import_rows').where({ run_id: run, status }).count({ n: '*' }).first())
+      return Number(row?.n ?? 0)
+    },
+    async rowsAt(run, seqs) {
+      const rows: PlanRowColumns[] = await db.read((knex) =>
+        knex('import_rows')
+          .where({ run_id: run })
+          .whereIn('seq', [...seqs])
+          .orderBy('seq'),
+      )
+      return rows.map((row) => toPlanRow(run, row, db.sealer))
+    },
+    waiting: (source, run) => waitingRows(db, source, run),
+    async usual(source) {
+      const row: SourceStateRow | undefined = await db.read((knex) => knex('source_states').where({ source_id: source }).first())
+      return toSourceState(row)
+    },
+    async digester() {
+      const secret = await db.inTransaction((tx) => keptSecret(inside(tx), 'digests', () => randomBytes(32).toString('base64url')))
+      return (text) => createHmac('sha256', secret).update(text).digest('base64url').slice(0, DIGEST)
+    },
+  }
+}
+
+async function* waitingRows(db: Db, source: SourceId, run: RunId): AsyncGenerator<readonly PlanRow[]> {
+  const earlier: { id: RunId }[] = await db.read((knex) => knex('runs').where({ source_id: source, state: 'waiting' }).select('id'))
+  for (const { id } of earlier) {
+    for (let after = 0; ; ) {
+      const rows: PlanRowColumns[] = await db.read((knex) =>
+        knex('import_rows')
+          .where({ run_id: id, status: 'waiting' })
+          .where('seq', '>', after)
+          .whereNotIn('external_key', knex('import_rows').where({ run_id: run }).select('external_key'))
+          .orderBy('seq')
+          .limit(500),
+      )
+      const last = rows.at(-1)
+      if (!last) break
+      after = last.seq
+      yield rows.map((row) => toPlanRow(id, row, db.sealer))
+    }
+  }
+}
+
+/** 132 bits. */
+const DIGEST = 22
+
+async function known(
+  db: Db,
+  source: SourceId,
+  rows: readonly { readonly key: string; readonly digest: string }[],
+  revision: number,
+): Promise<ReadonlyMap<number, KnownSubject>> {
+  const postgres = db.dialect === 'postgres'
+  const join = postgres ? 'join' : 'cross join'
+  const empty = postgres ? "'[]'::jsonb" : "'[]'"
+  const sql = `select q.i, l.number, (l.digest = q.b and l.missing_since is null and u.revision = ${Number(revision)} and u.waiting = ${empty}) as same
+    from ${keyTable(db.dialect, 2)} q ${join} links l on l.source_id = ? and l.external_key = q.a ${join} users u on u.id = l.user_id`
+  const asked = JSON.stringify(rows.map(({ key, digest }) => [key, digest]))
+  const found = await looking(db, (asking) =>
+    rowsOf<{ i: number; number: number | string; same: boolean | number | null }>(asking, sql, [asked, source]),
+  )
+  return new Map(found.map(({ i, number, same }) => [Number(i), { number: Number(number), same: Boolean(same) }]))
+}
+
+interface SubjectRow {
+  number: number | string
+  external_key: string
+  external_id: string
+  user_id: UserId
+  missing_since: unknown
+}
+
+async function subjects(db: Db, source: SourceId, after: number, size: number): Promise<readonly SubjectOnFile[]> {
+  const rows: SubjectRow[] = await db.read((knex) =>
+    knex('links')
+      .join('users', 'users.id', 'links.user_id')
+      .where({ source_id: source })
+      .where('number', '>', after)
+      // Of somebody who was erased only a digest is left; of somebody who has left and is out nothing is to be decided.
+      .whereNot('users.state', 'erased')
+      .where((either) => either.whereNull('missing_since').orWhereNot('users.state', 'deprovisioned'))
+      .orderBy('number')
+      .limit(size)
+      .select('number', 'external_key', 'external_id', 'user_id', 'missing_since'),
+  )
+  return rows.map((row) => ({
+    number: Number(row.number),
+    externalId: { key: row.external_key, value: row.external_id },
+    user: row.user_id,
+    missing: row.missing_since !== null && toDate(row.missing_since) instanceof Date,
+  }))
+}

@@ -1,0 +1,283 @@
+// Keeps the runs of imports and their plans. A batch and its place are written together, so that whoever goes on after a crash
+// begins where the last one ended.
+
+import { actorName } from '../domain/events.ts'
+import type { FeedCounts } from '../domain/feed-health.ts'
+import type { RunId, SourceId, UserId } from '../domain/ids.ts'
+import type { ImportCounts, ImportDetails, ImportRun, Imports, SourceState } from '../flows/import-ports.ts'
+import type { Tx } from '../flows/ports.ts'
+import { amongKeys, insertRows } from './bulk.ts'
+import { fromJson, toDate } from './db.ts'
+import { PLAN_ROW, planRowCells } from './plan-rows.ts'
+import { restore } from './restorations.ts'
+import { inside, type TxQueries } from './transactions.ts'
+import { asking, rowsOf } from './user-answers.ts'
+
+export interface ImportRunRow {
+  id: RunId
+  kind: ImportRun['kind']
+  source_id: SourceId
+  mode: ImportRun['mode']
+  state: ImportRun['state']
+  phase: ImportRun['phase']
+  revision: number
+  cursor: string | null
+  counts: unknown
+  details: unknown
+  actor: string
+  started_at: unknown
+  finished_at: unknown
+  holder: string | null
+  held_until: unknown
+}
+
+export const imports: Imports = {
+  async running(tx, source) {
+    const row: ImportRunRow | undefined = await inside(tx)('runs').where({ source_id: source, state: 'running' }).first()
+    return row && { run: toImportRun(row), holder: row.holder ?? undefined, heldUntil: row.held_until ? toDate(row.held_until) : undefined }
+  },
+
+  async take(tx, id) {
+    const row: ImportRunRow | undefined = await inside(tx)('runs').where({ id }).whereNotNull('source_id').first()
+    return row && toImportRun(row)
+  },
+
+  async begin(tx, run, { actor, holder, until }) {
+    await inside(tx)('runs').insert({
+      id: run.id,
+      kind: run.kind,
+      source_id: run.source,
+      mode: run.mode,
+      actor: actorName(actor),
+      started_at: run.startedAt,
+      ...moving(run, run.startedAt),
+      holder,
+      held_until: until,
+    })
+  },
+
+  async keep(tx, run, { holder, now, until }) {
+    const kept: unknown = await inside(tx)('runs')
+      .where({ id: run.id, holder, state: 'running' })
+      .update({ ...moving(run, now), held_until: until })
+    return kept === 1
+  },
+
+  async hold(tx, id, { holder, until }) {
+    await inside(tx)('runs').where({ id }).update({ state: 'running', holder, held_until: until, finished_at: null })
+  },
+
+  async put(tx, run, now) {
+    await inside(tx)('runs')
+      .where({ id: run.id })
+      .update({ ...moving(run, now), holder: null, held_until: null })
+  },
+
+  async addRows(tx, run, rows) {
+    const db = inside(tx)
+    await insertRows(
+      db,
+      'import_rows',
+      PLAN_ROW,
+      rows.map((row) => planRowCells(run, row, db.sealer)),
+    )
+  },
+
+  async addClaims(tx, run, claims) {
+    await insertRows(
+      inside(tx),
+      'import_claims',
+      [
+        ['run_id', 'text'],
+        ['claim', 'number'],
+        ['seq', 'number'],
+      ],
+      claims.map(([claim, seq]) => [run, claim, seq]),
+    )
+  },
+
+  takeContested,
+
+  async discard(tx, run) {
+    await inside(tx)('import_rows').where({ run_id: run }).delete()
+    await inside(tx)('import_claims').where({ run_id: run }).delete()
+  },
+
+  async rewrite(tx, run, rows) {
+    const db = inside(tx)
+    await setAside(
+      db,
+      run,
+      rows.map(({ seq }) => seq),
+    )
+    await insertRows(
+      db,
+      'import_rows',
+      PLAN_ROW,
+      rows.map((row) => planRowCells(run, row, db.sealer)),
+    )
+  },
+
+  async approveAll(tx, run, decision) {
+    const query = inside(tx)('import_rows').where({ run_id: run, status: 'waiting' }).whereNot({ decision: 'disputed' })
+    if (decision !== undefined) query.where({ decision })
+    return Number(await query.update({ status: 'approved' }))
+  },
+
+  async setStatus(tx, run, seqs, status) {
+    const db = inside(tx)
+    for (let i = 0; i < seqs.length; i += MOST_AT_ONCE) {
+      await db('import_rows')
+        .where({ run_id: run })
+        .whereIn('seq', seqs.slice(i, i + MOST_AT_ONCE))
+        .update({ status })
+    }
+  },
+
+  supersede,
+
+  async versions(tx, users) {
+    const db = asking(tx)
+    const lock = db.dialect === 'postgres' ? ' for update' : ''
+    const sql = `select id, version from users where ${amongKeys(db.dialect, 'id')}${lock}`
+    const rows = await rowsOf<{ id: UserId; version: number }>(db, sql, [JSON.stringify(users)])
+    return new Map(rows.map(({ id, version }) => [id, version]))
+  },
+
+  async keepState(tx, source, { cursor, usual, nextFullAt, nextIncrementalAt }) {
+    const state = {
+      ...(cursor === undefined ? {} : { cursor }),
+      ...(usual ? { usual: JSON.stringify(usual) } : {}),
+      ...(nextFullAt ? { next_full_at: nextFullAt } : {}),
+      ...(nextIncrementalAt ? { next_incremental_at: nextIncrementalAt } : {}),
+    }
+    await inside(tx)('source_states')
+      .insert({ source_id: source, ...state })
+      .onConflict('source_id')
+      .merge()
+  },
+
+  async claimSlot(tx, source, mode, now, next) {
+    const column = mode === 'full' ? 'next_full_at' : 'next_incremental_at'
+    const db = inside(tx)
+    await db('source_states').insert({ source_id: source }).onConflict('source_id').ignore()
+    const row = await db('source_states').where({ source_id: source }).first(column)
+    const due = row?.[column] ? toDate(row[column]) <= now : false
+    // The first look only starts the clock.
+    if (due || !row?.[column])
+      await db('source_states')
+        .where({ source_id: source, [column]: row?.[column] ?? null })
+        .update({ [column]: next })
+    return due
+  },
+
+  restore,
+}
+
+const MOST_AT_ONCE = 500
+
+function moving(run: ImportRun, now: Date) {
+  return {
+    state: run.state,
+    phase: run.phase,
+    revision: run.revision,
+    cursor: String(run.cursor),
+    counts: JSON.stringify(run.counts),
+    details: JSON.stringify(run.details),
+    held_because: run.details.causes?.map(({ why }) => why).join('; ') ?? null,
+    updated_at: now,
+    finished_at: run.finishedAt ?? null,
+  }
+}
+
+async function setAside(db: TxQueries, run: RunId, seqs: readonly number[]): Promise<void> {
+  for (let i = 0; i < seqs.length; i += MOST_AT_ONCE)
+    await db('import_rows')
+      .where({ run_id: run })
+      .whereIn('seq', seqs.slice(i, i + MOST_AT_ONCE))
+      .delete()
+}
+
+async function takeContested(tx: Tx, run: RunId): Promise<readonly { readonly claim: number; readonly seqs: readonly number[] }[]> {
+  const db = inside(tx)
+  const twice = db('import_claims').where({ run_id: run }).groupBy('claim').havingRaw('count(*) > 1').select('claim')
+  const rows: { claim: number | string; seq: number }[] = await db('import_claims')
+    .where({ run_id: run })
+    .whereIn('claim', twice)
+    .orderBy(['claim', 'seq'])
+    .select('claim', 'seq')
+  await db('import_claims').where({ run_id: run }).delete()
+  const groups = new Map<number, number[]>()
+  for (const { claim, seq } of rows) {
+    const group = groups.get(Number(claim))
+    if (group) group.push(seq)
+    else groups.set(Number(claim), [seq])
+  }
+  return [...groups].map(([claim, seqs]) => ({ claim, seqs }))
+}
+
+/** A full run speaks of everybody, an incremental one of those whom it names. */
+async function supersede(tx: Tx, run: ImportRun, now: Date): Promise<number> {
+  const db = inside(tx)
+  const earlier: ImportRunRow[] = await db('runs')
+    .where({ source_id: run.source, kind: 'import' })
+    .whereIn('state', ['held', 'planned', 'waiting'])
+    .whereNot({ id: run.id })
+  let count = 0
+  for (const row of earlier) {
+    const before = toImportRun(row)
+    const query = db('import_rows').where({ run_id: before.id }).whereIn('status', ['waiting', 'approved'])
+    if (before.state === 'waiting') query.where({ status: 'waiting' })
+    if (run.mode === 'incremental' && before.state === 'waiting')
+      query.whereIn('external_key', db('import_rows').where({ run_id: run.id }).select('external_key'))
+    const gone = Number(await query.update({ status: 'superseded' }))
+    count += gone
+    const left = await db('import_rows').where({ run_id: before.id, status: 'waiting' }).first('seq')
+    if (left && before.state === 'waiting') continue
+    const state = before.state === 'waiting' ? 'done' : 'superseded'
+    const counts = { ...before.counts, waiting: 0 }
+    await imports.put(tx, { ...before, state, counts, finishedAt: before.finishedAt ?? now }, now)
+  }
+  return count
+}
+
+export function toImportRun(row: ImportRunRow): ImportRun {
+  return {
+    id: row.id,
+    kind: row.kind,
+    source: row.source_id,
+    mode: row.mode,
+    state: row.state,
+    phase: row.phase,
+    revision: row.revision,
+    cursor: Number(row.cursor ?? 0),
+    counts: fromJson<ImportCounts>(row.counts),
+    details: row.details ? fromJson<ImportDetails>(row.details) : {},
+    actor: row.actor,
+    startedAt: toDate(row.started_at),
+    ...(row.finished_at ? { finishedAt: toDate(row.finished_at) } : {}),
+  }
+}
+
+export interface SourceStateRow {
+  cursor: string | null
+  usual: unknown
+  next_full_at: unknown
+  next_incremental_at: unknown
+}
+
+export function toSourceState(row: SourceStateRow | undefined): SourceState {
+  return {
+    ...(row?.cursor ? { cursor: row.cursor } : {}),
+    ...(row?.usual ? { usual: fromJson<FeedCounts>(row.usual) } : {}),
+    ...(row?.next_full_at ? { nextFullAt: toDate(row.next_full_at) } : {}),
+    ...(row?.next_incremental_at ? { nextIncrementalAt: toDate(row.next_incremental_at) } : {}),
+  }
+}
+
+/** Rows of a plan whose time is over go; that there was a run, and what it did, stays. */
+export async function sweepPlans(tx: Tx, before: Date): Promise<number> {
+  const db = inside(tx)
+  const over = db('runs').whereNotNull('source_id').whereNot({ state: 'running' }).where('updated_at', '<', before).select('id')
+  return Number(await db('import_rows').whereIn('run_id', over).delete())
+}
