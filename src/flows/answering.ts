@@ -1,6 +1,7 @@
 // Lets the decision ask the database: hands each question over and each answer back. Many decisions can ask together: what they
 // want to know at the same point goes out as one question.
 
+import { setImmediate } from 'node:timers/promises'
 import type { Deciding, Question } from '../domain/deciding.ts'
 import type { Tx, Users } from './ports.ts'
 
@@ -25,19 +26,28 @@ export async function answeredTogether<Result>(
   onAnswer?: (place: number, question: Question, answer: unknown) => void,
 ): Promise<readonly Result[]> {
   const results: Result[] = new Array(deciding.length)
-  let open = deciding.map((one, place) => ({ place, one, step: one.next() }))
-  for (;;) {
-    const asking = open.filter(({ place, step }) => {
-      if (step.done) results[place] = step.value
-      return !step.done
-    })
-    if (!asking.length) return results
-    const questions = asking.map(({ step }) => step.value as Question)
-    const answers = await askAll(questions)
-    for (const [at, waiting] of asking.entries()) {
-      onAnswer?.(waiting.place, questions[at] as Question, answers[at])
-      waiting.step = waiting.one.next(answers[at])
+  let open = deciding.map((one, place) => ({ place, one }))
+  let answers: readonly unknown[] = []
+  let questions: readonly Question[] = []
+  while (open.length) {
+    const asking: typeof open = []
+    const next: Question[] = []
+    for (const [at, waiting] of open.entries()) {
+      // What the database has done meanwhile, and whoever else waits for a turn, is not to wait for a thousand decisions.
+      if (at % AT_A_TIME === AT_A_TIME - 1) await setImmediate()
+      if (questions.length) onAnswer?.(waiting.place, questions[at] as Question, answers[at])
+      const step = waiting.one.next(answers[at])
+      if (step.done) results[waiting.place] = step.value
+      else {
+        asking.push(waiting)
+        next.push(step.value)
+      }
     }
+    questions = next
+    answers = next.length ? await askAll(next) : []
     open = asking
   }
+  return results
 }
+
+const AT_A_TIME = 50

@@ -1,29 +1,44 @@
 // Keeps audit events. They are written with the change they tell of, and never changed.
 
-import { randomBytes } from 'node:crypto'
 import type { Actor, AuditEvent } from '../domain/events.ts'
 import { ID_ENTROPY, mint } from '../domain/ids.ts'
 import type { Audit, Tx } from '../flows/ports.ts'
+import { type Cell, type Columns, insertRows } from './bulk.ts'
+import { entropy } from './entropy.ts'
 import { inside } from './transactions.ts'
 
 export const audit: Audit = { write: writeAudit }
 
+const EVENT: Columns = [
+  ['id', 'text'],
+  ['at', 'time'],
+  ['kind', 'text'],
+  ['actor_kind', 'text'],
+  ['actor_name', 'text'],
+  ['user_id', 'text'],
+  ['source_id', 'text'],
+  ['sign_in_id', 'text'],
+  ['token_id', 'text'],
+  ['run_id', 'text'],
+  ['details', 'json'],
+]
+
 export async function writeAudit(tx: Tx, events: readonly AuditEvent[]): Promise<void> {
   if (!events.length) return
-  await inside(tx)('audit_events').insert(
-    events.map(({ kind, at, actor, user, source, signIn, token, run, details }) => ({
-      id: mint('evt', at, randomBytes(ID_ENTROPY)),
-      at,
-      kind,
-      ...actorColumns(actor),
-      user_id: user ?? null,
-      source_id: source ?? (actor.kind === 'connection' ? actor.id : null),
-      sign_in_id: signIn ?? null,
-      token_id: token ?? null,
-      run_id: run ?? null,
-      details: details ? JSON.stringify(details) : null,
-    })),
-  )
+  const rows = events.map(({ kind, at, actor, user, source, signIn, token, run, details }): Cell[] => [
+    mint('evt', at, entropy(ID_ENTROPY)),
+    at,
+    kind,
+    actor.kind,
+    'name' in actor ? actor.name : actor.id,
+    user ?? null,
+    source ?? (actor.kind === 'connection' || actor.kind === 'source' ? actor.id : null),
+    signIn ?? null,
+    token ?? null,
+    run ?? null,
+    details ? JSON.stringify(details) : null,
+  ])
+  await insertRows(inside(tx), 'audit_events', EVENT, rows)
 }
 
 export function actorColumns(actor: Actor) {

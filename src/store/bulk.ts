@@ -11,7 +11,7 @@ export type Columns = readonly (readonly [name: string, kind: ColumnKind])[]
 export type Cell = string | number | boolean | Date | Uint8Array | null
 
 /** Statements of these sizes stay prepared; what is left over is written with the smaller ones. */
-const SIZES = [256, 32, 4, 1] as const
+const SIZES = [1000, 250, 32, 4, 1] as const
 /** Of PostgreSQL's JSON text. */
 const MOST_AT_ONCE = 2_000
 
@@ -29,12 +29,9 @@ export async function insertRows(
     for (let i = 0; i < rows.length; i += MOST_AT_ONCE) await db.many(sql, [jsonRows(columns, rows.slice(i, i + MOST_AT_ONCE))])
     return
   }
-  const marks = `(${columns.map(() => '?').join(',')})`
-  for (const [some, size] of inSizes(rows)) {
-    await db.many(
-      `insert into ${table} (${names}) values ${repeated(marks, size)} ${conflict}`,
-      some.flatMap((row) => bound(columns, row)),
-    )
+  for (const [some] of inSizes(rows)) {
+    const { values, bindings } = sqliteValues(columns, some)
+    await db.many(`insert into ${table} (${names}) values ${values} ${conflict}`, bindings)
   }
 }
 
@@ -63,13 +60,9 @@ export async function updateRows(
     return
   }
   const placed = (_name: string, at: number) => `v.column${at + 1}`
-  const marks = `(${columns.map(() => '?').join(',')})`
-  for (const [some, size] of inSizes(rows)) {
-    const sql = `update ${table} set ${set(placed)} from (values ${repeated(marks, size)}) as v where ${matched(placed)}`
-    await db.many(
-      sql,
-      some.flatMap((row) => bound(columns, row)),
-    )
+  for (const [some] of inSizes(rows)) {
+    const { values, bindings } = sqliteValues(columns, some)
+    await db.many(`update ${table} set ${set(placed)} from (values ${values}) as v where ${matched(placed)}`, bindings)
   }
 }
 
@@ -80,17 +73,31 @@ function* inSizes<Row>(rows: readonly Row[]): Generator<readonly [readonly Row[]
   }
 }
 
-function repeated(marks: string, size: number): string {
-  return Array(size).fill(marks).join(',')
+/** Handing each value over costs more than writing it, so what is the same in all rows is handed over once. */
+function sqliteValues(columns: Columns, rows: readonly (readonly Cell[])[]): { readonly values: string; readonly bindings: unknown[] } {
+  const [first = []] = rows
+  const same = columns.map((_, at) => rows.length > 1 && rows.every((row) => row[at] === first[at]))
+  const bindings: unknown[] = []
+  const once = columns.map(([, kind], at) => (same[at] ? `?${bindings.push(bound(kind, first[at] as Cell))}` : ''))
+  const shape = `${columns.length} ${rows.length} ${same.map(Number).join('')}`
+  for (const row of rows)
+    for (let at = 0; at < columns.length; at++) if (!same[at]) bindings.push(bound((columns[at] as Columns[number])[1], row[at] as Cell))
+  let values = shapes.get(shape)
+  if (values === undefined) {
+    let next = same.filter(Boolean).length
+    const marks = () => `(${once.map((mark) => mark || `?${++next}`).join(',')})`
+    values = Array.from(rows, marks).join(',')
+    shapes.set(shape, values)
+  }
+  return { values, bindings }
 }
 
-function bound(columns: Columns, row: readonly Cell[]): unknown[] {
-  return columns.map(([, kind], i) => {
-    const cell = row[i] as Cell
-    if (kind === 'time' && cell instanceof Date) return cell.getTime()
-    if (kind === 'flag' && cell !== null) return cell ? 1 : 0
-    return cell
-  })
+/** Texts of marks, which are long and few. */
+const shapes = new Map<string, string>()
+
+function bound(kind: ColumnKind, cell: Cell): unknown {
+  if (kind === 'time' && cell instanceof Date) return cell.getTime()
+  return kind === 'flag' && cell !== null ? Number(cell) : cell
 }
 
 /** By hand, because JSON columns are JSON already and go in as they are. */

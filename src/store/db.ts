@@ -87,7 +87,7 @@ function openSqlite(filename: string) {
           // In the order they are asked, whichever of the driver's threads is free.
           connection.serialize()
           connection.exec(
-            `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma wal_autocheckpoint = 8000;`,
+            `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma wal_autocheckpoint = 8000; pragma cache_size = -32768; pragma temp_store = memory;`,
             done,
           )
         },
@@ -116,7 +116,7 @@ async function translated<Result>(attempt: () => Promise<Result>): Promise<Resul
     return await attempt()
   } catch (error) {
     if (isUnavailable(error)) throw new StoreUnavailable('the database cannot be reached', { cause: error })
-    throw error
+    throw withoutValues(error)
   }
 }
 
@@ -125,6 +125,15 @@ function lostRace(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string }
   if (code === 'SQLITE_CONSTRAINT') return /UNIQUE constraint/.test(message ?? '')
   return code === '23505' || code === '40001' || code === '40P01' || code === '25P02'
+}
+
+/** knex puts the whole statement into the message, with what people are called in it; what went wrong comes after that. */
+function withoutValues(error: unknown): unknown {
+  if (error instanceof Error && 'code' in error) {
+    const at = error.message.lastIndexOf(' - ')
+    if (at > 0) error.message = error.message.slice(at + 3)
+  }
+  return error
 }
 
 function isUnavailable(error: unknown): boolean {

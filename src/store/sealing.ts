@@ -1,7 +1,8 @@
 // Encrypts what is kept of a source's word: AES-256-GCM, each piece with a nonce of its own and bound to its place, so that
 // it opens nowhere else. The key is configured and can be changed: what an older one has sealed still opens while that is given.
 
-import { createCipheriv, createDecipheriv, createHash, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import { entropy } from './entropy.ts'
 
 export interface DataKeys {
   /** Text of at least 32 characters; what is used is derived from it. */
@@ -37,7 +38,7 @@ export function sealer({ current, other }: DataKeys): Sealer {
   const keys = other === undefined ? [now] : [now, derive(other)]
   return {
     seal(text, place) {
-      const nonce = randomBytes(NONCE_BYTES)
+      const nonce = entropy(NONCE_BYTES)
       const cipher = createCipheriv('aes-256-gcm', now.cipher, nonce).setAAD(Buffer.from(place))
       const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
       return Buffer.concat([Buffer.of(FORMAT), now.id, nonce, cipher.getAuthTag(), sealed])

@@ -50,7 +50,7 @@ function fileNamed(text: string): string {
 async function importPeople(name: string, options: Options): Promise<void> {
   if (options.full && options.incremental) throw new CommandFailure('Write --full or --incremental, not both.', EXIT.wrong)
   if (options.planOnly && options.approve) throw new CommandFailure('Write --plan-only or --approve, not both.', EXIT.wrong)
-  inLittleMemory()
+  inLittleMemory({ nursery: 'usual' })
   await atWork(async ({ config, db, actor }) => {
     const policy = await policyReader(db).inForce()
     const source = sourceNamed(policy, name)

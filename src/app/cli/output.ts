@@ -143,9 +143,10 @@ export function atMost(most: number) {
 
 /**
  * Everybody goes by, and nobody is kept: a nursery that does not grow, and a heap that is swept before it has grown by more
- * than as much again, take half the memory and about as long. V8 reads both whenever it would let the heap grow.
+ * than as much again, take half the memory and about as long. V8 reads both whenever it would let the heap grow. Where a thousand
+ * rows are at work together, they do not fit into the small nursery.
  */
-export function inLittleMemory(): void {
-  setFlagsFromString('--semi-space-growth-factor=1')
+export function inLittleMemory({ nursery = 'small' }: { nursery?: 'small' | 'usual' } = {}): void {
+  if (nursery === 'small') setFlagsFromString('--semi-space-growth-factor=1')
   setFlagsFromString('--heap-growing-percent=100')
 }
