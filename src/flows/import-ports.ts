@@ -123,6 +123,12 @@ export interface ImportReads {
     },
   ): Promise<readonly PlanRow[]>
   count(run: RunId, status: RowStatus): Promise<number>
+  /** Those that were applied. */
+  applied(run: RunId, after: number, size: number): Promise<readonly PlanRow[]>
+  /** Within a transaction that is about to unmake them. */
+  hasSignedIn(tx: Tx, user: UserId): Promise<boolean>
+  /** Which of these subjects a person has said to leave alone. */
+  ignored(source: SourceId, keys: readonly string[]): Promise<ReadonlySet<string>>
   rowsAt(run: RunId, seqs: readonly number[]): Promise<readonly PlanRow[]>
   /** Rows that wait in earlier runs of a source, and whose subjects this run does not name. */
   waiting(source: SourceId, run: RunId): AsyncIterable<readonly PlanRow[]>

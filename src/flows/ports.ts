@@ -111,6 +111,13 @@ export interface Cases {
   /** Opens a case, or says that the one that is open was met again. */
   note(tx: Tx, met: MatchCase, now: Date): Promise<'opened' | 'open'>
   take(tx: Tx, id: CaseId): Promise<OpenCase | undefined>
+  /** The same of whichever case there is of a subject. */
+  settleSubject(
+    tx: Tx,
+    subject: { readonly source: SourceId; readonly externalKey: string },
+    verdict: CaseVerdict,
+    by: { readonly actor: Actor; readonly now: Date },
+  ): Promise<void>
   settle(tx: Tx, id: CaseId, verdict: CaseVerdict, by: { readonly actor: Actor; readonly now: Date }): Promise<void>
 }
 

@@ -112,13 +112,11 @@ export async function resume(ports: RunImportPorts, ask: RunImport, run: ImportR
     })
     return failed
   }
-  return holding(ports, { run, holder: ask.holder, clock, stop: ask.stop }, (held) =>
-    apply(ports, { ...ask, stop: held.stop }, run, held.keep),
-  )
+  return holding(ports, { run, holder: ask.holder, clock, stop: ask.stop }, (held) => apply(ports, ask, run, held.keep))
 }
 
 /** Says that it goes on while it does, and stops when somebody wants that. */
-async function holding(
+export async function holding(
   ports: RunImportPorts,
   { run, holder, clock, stop }: { run: ImportRun; holder: Holder; clock: () => Date; stop: AbortSignal },
   work: (held: { stop: AbortSignal; keep: (tx: Tx, run: ImportRun) => Promise<void> }) => Promise<ImportRun>,
@@ -179,8 +177,10 @@ async function work(ports: RunImportPorts, ask: RunImport, fresh: ImportRun, kee
   return apply(ports, ask, run, keep)
 }
 
+export type Applying = Pick<RunImport, 'source' | 'policy' | 'actor' | 'clock' | 'onProgress'>
+
 /** From the last row that was applied to the end of what is approved. */
-export async function apply(ports: RunImportPorts, ask: RunImport, begun: ImportRun, keep: Keep): Promise<ImportRun> {
+export async function apply(ports: RunImportPorts, ask: Applying, begun: ImportRun, keep: Keep): Promise<ImportRun> {
   const { source, policy, actor, clock, onProgress = () => {} } = ask
   let run = begun
   try {
@@ -190,8 +190,18 @@ export async function apply(ports: RunImportPorts, ask: RunImport, begun: Import
   } catch (error) {
     return fail(ports, ask, run, error)
   }
-  const waiting = await waitingOf(ports, run.id)
-  run = { ...run, state: waiting ? 'waiting' : 'done', counts: { ...run.counts, waiting }, finishedAt: clock() }
+  return finish(ports, ask, run)
+}
+
+/** All that was approved is applied; what waits is told. */
+export async function finish(ports: RunImportPorts, ask: Telling, applied: ImportRun): Promise<ImportRun> {
+  const waiting = await waitingOf(ports, applied.id)
+  const run: ImportRun = {
+    ...applied,
+    state: waiting ? 'waiting' : 'done',
+    counts: { ...applied.counts, waiting },
+    finishedAt: ask.clock(),
+  }
   await ports.inTransaction(async (tx) => {
     await settle(ports, tx, ask, run, 'run.finished')
     const { feed, cursorAfter, leaversUnknown } = run.details
@@ -205,11 +215,13 @@ export async function apply(ports: RunImportPorts, ask: RunImport, begun: Import
   return run
 }
 
+type Telling = Pick<RunImport, 'actor' | 'clock' | 'source'>
+
 async function waitingOf({ importReads }: RunImportPorts, run: RunId): Promise<number> {
   return importReads.count(run, 'waiting')
 }
 
-async function fail(ports: RunImportPorts, ask: RunImport, run: ImportRun, error: unknown): Promise<ImportRun> {
+async function fail(ports: RunImportPorts, ask: Telling, run: ImportRun, error: unknown): Promise<ImportRun> {
   const now = ask.clock()
   const stopped = error instanceof FeedFailure && error.code === 'cancelled'
   const failure = { code: error instanceof FeedFailure ? `feed.${error.code}` : 'fault', why: (error as Error).message }
@@ -231,14 +243,14 @@ async function fail(ports: RunImportPorts, ask: RunImport, run: ImportRun, error
   return failed
 }
 
-async function end(ports: RunImportPorts, tx: Tx, ask: RunImport, run: ImportRun): Promise<void> {
+async function end(ports: RunImportPorts, tx: Tx, ask: Telling, run: ImportRun): Promise<void> {
   await settle(ports, tx, ask, run, run.state === 'cancelled' ? 'run.cancelled' : 'run.failed')
 }
 
 async function settle(
   ports: RunImportPorts,
   tx: Tx,
-  { actor, clock, source }: RunImport,
+  { actor, clock, source }: Telling,
   run: ImportRun,
   kind: 'run.held' | 'run.planned' | 'run.finished' | 'run.failed' | 'run.cancelled',
 ): Promise<void> {

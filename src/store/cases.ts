@@ -54,6 +54,12 @@ export const cases: Cases = {
     return row && toCase(row)
   },
 
+  async settleSubject(tx, { source, externalKey }, verdict, { actor, now }) {
+    await inside(tx)('match_cases')
+      .where({ source_id: source, external_key: externalKey })
+      .update({ verdict, settled_by: actorName(actor), settled_at: now })
+  },
+
   async settle(tx, id, verdict, { actor, now }) {
     await inside(tx)('match_cases')
       .where({ id })

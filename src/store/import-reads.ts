@@ -1,6 +1,7 @@
 // What an import looks at outside of any transaction: what is on file of its subjects, and the rows of its plan.
 
 import { createHmac, randomBytes } from 'node:crypto'
+import type { Knex } from 'knex'
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
 import type { ImportReads, KnownSubject, PlanRow, SubjectOnFile } from '../flows/import-ports.ts'
 import { keyTable } from './bulk.ts'
@@ -44,6 +45,34 @@ export function importReads(db: Db): ImportReads {
       const row = await db.read((knex) => knex('import_rows').where({ run_id: run, status }).count({ n: '*' }).first())
       return Number(row?.n ?? 0)
     },
+    async applied(run, after, size) {
+      const rows: PlanRowColumns[] = await db.read((knex) =>
+        knex('import_rows')
+          .where({ run_id: run })
+          .where('seq', '>', after)
+          // What went ahead in order is known by how far the run came, what a person picked by its mark.
+          .where((applied) =>
+            applied
+              .where({ status: 'applied' })
+              .orWhere((inOrder) =>
+                inOrder.where({ status: 'approved' }).where('seq', '<=', knex('runs').where({ id: run }).select(castCursor(db, knex))),
+              ),
+          )
+          .orderBy('seq')
+          .limit(size),
+      )
+      return rows.map((row) => toPlanRow(run, row, db.sealer))
+    },
+    hasSignedIn: async (tx, user) =>
+      (await inside(tx)('links').where({ user_id: user }).whereNotNull('signed_in_at').first('number')) !== undefined ||
+      (await inside(tx)('sign_ins').where({ user_id: user, outcome: 'accepted' }).first('id')) !== undefined,
+    async ignored(source, keys) {
+      if (!keys.length) return new Set()
+      const sql = `select q.a as key from ${keyTable(db.dialect, 1)} q join match_cases c on c.source_id = ? and c.external_key = q.a where c.verdict = 'ignored'`
+      const asked = JSON.stringify(keys.map((key) => [key]))
+      const rows = await looking(db, (asking) => rowsOf<{ key: string }>(asking, sql, [asked, source]))
+      return new Set(rows.map(({ key }) => key))
+    },
     async rowsAt(run, seqs) {
       const rows: PlanRowColumns[] = await db.read((knex) =>
         knex('import_rows')
@@ -83,6 +112,11 @@ async function* waitingRows(db: Db, source: SourceId, run: RunId): AsyncGenerato
       yield rows.map((row) => toPlanRow(id, row, db.sealer))
     }
   }
+}
+
+/** Kept as text, because other runs keep an id there. */
+function castCursor({ dialect }: Db, knex: Knex) {
+  return knex.raw(dialect === 'postgres' ? 'cursor::int' : 'cast(cursor as integer)')
 }
 
 /** 132 bits. */

@@ -1,0 +1,195 @@
+// A person's word on what a run has planned: all of it, one class, or a row, which they may give to somebody who is here, to
+// somebody new, or to nobody. Applying still does exactly what is planned then, and leaves out whoever has moved.
+
+import type { Actor } from '../domain/events.ts'
+import type { RunId, UserId } from '../domain/ids.ts'
+import { type PlanDecision, planned } from '../domain/plan.ts'
+import type { Policy } from '../domain/policy.ts'
+import { applyRows } from './apply-import.ts'
+import { decideRows } from './decide-rows.ts'
+import type { Holder, ImportRun, PlanRow } from './import-ports.ts'
+import type { Cases, Tx } from './ports.ts'
+import { apply, finish, holding, LEASE_MS, type RunImportPorts, type SourceInForce } from './run-import.ts'
+
+export type SettlePorts = RunImportPorts & { cases: Cases }
+
+export interface SettleRows {
+  readonly run: RunId
+  readonly source: SourceInForce
+  readonly policy: Policy
+  readonly actor: Actor
+  readonly holder: Holder
+  readonly isGone: (holder: Holder) => boolean
+  readonly clock: () => Date
+  readonly stop: AbortSignal
+  readonly onProgress?: (run: ImportRun) => void
+}
+
+export type Settled =
+  | { readonly outcome: 'applied'; readonly run: ImportRun }
+  /** Why it cannot be. */
+  | { readonly outcome: 'refused'; readonly why: string }
+
+/** Everything that waits, or all of one class. Disputed rows are given to somebody one by one. */
+export async function approveRun(ports: SettlePorts, ask: SettleRows & { readonly decision?: PlanDecision }): Promise<Settled> {
+  const { decision, actor, clock } = ask
+  return heldFor(ports, ask, async (run, keep) => {
+    if (run.state === 'waiting') {
+      let current: ImportRun = { ...run, state: 'running', phase: 'applying' }
+      for (let after = 0; ; ) {
+        const rows = await ports.importReads.rows(run.id, { after, size: BATCH, status: 'waiting', ...(decision ? { decision } : {}) })
+        const last = rows.at(-1)
+        if (!last) return finish(ports, runAsk(ask), current)
+        after = last.seq
+        const meant = rows.filter((row) => row.planned.decision !== 'disputed')
+        current = await applyRows(ports, { ...runAsk(ask), source: ask.source.policy, run: current, keep }, meant)
+      }
+    }
+    const approved: ImportRun = {
+      ...run,
+      state: 'running',
+      phase: 'applying',
+      details: { ...run.details, approvedBy: `${actor.kind} ${'name' in actor ? actor.name : actor.id}` },
+    }
+    await ports.inTransaction(async (tx) => {
+      await ports.imports.approveAll(tx, run.id, decision)
+      await keep(tx, approved)
+      await ports.imports.supersede(tx, approved, clock())
+      await ports.audit.write(tx, [
+        { kind: 'run.approved', at: clock(), actor, run: run.id, source: run.source, details: { decision: decision ?? 'all' } },
+      ])
+    })
+    return apply(ports, runAsk(ask), approved, keep)
+  })
+}
+
+const BATCH = 500
+
+export type Pick =
+  | { readonly pick: 'yes' }
+  | { readonly pick: 'new' }
+  | { readonly pick: 'ignore' }
+  | { readonly pick: 'user'; readonly user: UserId }
+
+/** One row. Of a run that is held as a whole, no row goes ahead alone. */
+export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly seq: number; readonly pick: Pick }): Promise<Settled> {
+  const { seq, pick, source, policy, actor, clock } = ask
+  let refused: string | undefined
+  const settled = await heldFor(ports, ask, async (run, keep) => {
+    const now = clock()
+    const back = async (why: string) => {
+      refused = why
+      await ports.inTransaction((tx) => ports.imports.put(tx, run, now))
+      return run
+    }
+    if (run.state !== 'waiting' && pick.pick !== 'ignore') return back(`the run is ${run.state}; approve it as a whole first`)
+    const [row] = await ports.importReads.rowsAt(run.id, [seq])
+    if (row?.status !== 'waiting') return back(row ? `row ${seq} does not wait: it is ${row.status}` : `there is no row ${seq}`)
+    const { decision } = row.planned
+    if (pick.pick === 'yes' && decision === 'disputed') return back('it is disputed: say whom it means (a user), new, or ignore')
+    if ((pick.pick === 'user' || pick.pick === 'new') && decision !== 'disputed' && decision !== 'create' && decision !== 'link')
+      return back(`it is linked already (${decision}); say yes or ignore`)
+    const current: ImportRun = { ...run, state: 'running', phase: 'applying' }
+    if (pick.pick === 'ignore') {
+      await ports.inTransaction(async (tx) => {
+        await ports.imports.setStatus(tx, run.id, [seq], 'ignored')
+        if (decision === 'disputed' || decision === 'create') await verdict(ports, tx, { row, source, actor, now }, 'ignored')
+        await keep(tx, { ...current, counts: { ...run.counts, ignored: (run.counts.ignored ?? 0) + 1 } })
+      })
+      const ignored: ImportRun = { ...current, counts: { ...run.counts, ignored: (run.counts.ignored ?? 0) + 1 } }
+      // A run that is held stays as it was, but for this row.
+      if (run.state === 'waiting') return finish(ports, runAsk(ask), ignored)
+      const held = { ...ignored, state: run.state, phase: run.phase }
+      await ports.inTransaction((tx) => ports.imports.put(tx, held, now))
+      return held
+    }
+    if (pick.pick === 'user') {
+      const no = await linkTo(ports, { row, source, actor, now, user: pick.user, run: run.id })
+      if (no !== undefined) return back(no)
+    }
+    if (pick.pick === 'new') await ports.inTransaction((tx) => verdict(ports, tx, { row, source, actor, now }, 'new'))
+    const again = pick.pick === 'yes' ? row : await replanned(ports, ask, row, now)
+    if (again.planned.decision === 'refused' || again.planned.decision === 'disputed') return back(again.planned.why)
+    await ports.inTransaction((tx) => ports.imports.rewrite(tx, run.id, [again]))
+    const applied = await applyRows(ports, { run: current, source: source.policy, policy, actor, clock, keep, onProgress: () => {} }, [
+      again,
+    ])
+    if ((applied.counts.moved ?? 0) > (run.counts.moved ?? 0))
+      refused = 'the person was changed since this was planned; the next run plans it anew'
+    return finish(ports, runAsk(ask), applied)
+  })
+  return refused !== undefined && settled.outcome === 'applied' ? { outcome: 'refused', why: refused } : settled
+}
+
+async function linkTo(
+  ports: SettlePorts,
+  { row, source, actor, now, user, run }: { row: PlanRow; source: SourceInForce; actor: Actor; now: Date; user: UserId; run: RunId },
+): Promise<string | undefined> {
+  return ports.inTransaction(async (tx) => {
+    const known = await ports.users.take(tx, user)
+    if (!known || known.linked.state === 'erased') return `${user} is not here`
+    const taken = (await ports.users.answer(tx, { about: 'subject', source: source.id, externalId: row.externalId })) as {
+      linked?: { id: UserId }
+    }
+    if (taken.linked && taken.linked.id !== user) return `«${row.externalId.value}» is linked to ${taken.linked.id} already`
+    const already = known.records.find((record) => record.source === source.id)
+    if (already) return `${source.name} knows ${user} as «${already.externalId.value}» already`
+    if (!taken.linked) {
+      const why = `a person said so in ${run}`
+      await ports.users.commit(
+        tx,
+        { kind: 'relink', user: known.linked, source: source.id, externalId: row.externalId, why },
+        { actor, now, run },
+      )
+    }
+    return undefined
+  })
+}
+
+async function verdict(
+  { cases, mint }: SettlePorts,
+  tx: Tx,
+  { row, source, actor, now }: { row: PlanRow; source: SourceInForce; actor: Actor; now: Date },
+  said: 'new' | 'ignored',
+): Promise<void> {
+  const { candidates, why } = row.planned
+  const met = { id: mint.id('cas', now), source: source.id, externalId: row.externalId, kind: 'unlinked' as const, candidates, why }
+  await cases.note(tx, met, now)
+  await cases.settleSubject(tx, { source: source.id, externalKey: row.externalId.key }, said, { actor, now })
+}
+
+async function replanned(ports: SettlePorts, { source, policy, run }: SettleRows, row: PlanRow, now: Date): Promise<PlanRow> {
+  const asked = { externalId: row.externalId, said: row.gone ? undefined : row.said, fresh: ports.mint.id('usr', now) }
+  const [decided] = await decideRows([asked], { source: source.policy, policy, run, now, askAll: ports.importReads.answerAll })
+  if (!decided) return row
+  const { status: _, ...made } = planned(decided.decision, source.policy.imports)
+  return { ...row, planned: made, ...(decided.before ? { before: decided.before } : {}) }
+}
+
+/** The run is this holder's while `work` lasts. */
+async function heldFor(
+  ports: SettlePorts,
+  ask: SettleRows,
+  work: (run: ImportRun, keep: (tx: Tx, run: ImportRun) => Promise<void>) => Promise<ImportRun>,
+): Promise<Settled> {
+  const { run: id, source, policy, holder, isGone, clock, stop } = ask
+  const now = clock()
+  const taken = await ports.inTransaction(async (tx): Promise<ImportRun | string> => {
+    const run = await ports.imports.take(tx, id)
+    if (!run || run.source !== source.id) return `there is no run ${id} of ${source.name}`
+    if (!['held', 'planned', 'waiting'].includes(run.state)) return `the run is ${run.state}, so nothing of it waits`
+    if (run.revision !== policy.revision)
+      return 'the policy was changed since this was planned, so the plan does not hold any more; import again'
+    const running = await ports.imports.running(tx, source.id)
+    if (running && !(running.holder !== undefined && isGone(running.holder))) return `${source.name} is being imported (${running.run.id})`
+    await ports.imports.hold(tx, id, { holder, until: new Date(now.getTime() + LEASE_MS) })
+    return run
+  })
+  if (typeof taken === 'string') return { outcome: 'refused', why: taken }
+  const run = await holding(ports, { run: taken, holder, clock, stop }, ({ keep }) => work(taken, keep))
+  return { outcome: 'applied', run }
+}
+
+function runAsk(ask: SettleRows) {
+  return { ...ask, onProgress: ask.onProgress ?? (() => {}) }
+}
