@@ -19,7 +19,8 @@ const FAMILIES: readonly { readonly commands: readonly string[]; readonly load: 
   { commands: ['match'], load: async () => (await import('./match-commands.ts')).matchCommands },
   { commands: ['sign-ins'], load: async () => (await import('./sign-in-commands.ts')).signInCommands },
   { commands: ['token'], load: async () => (await import('./token-commands.ts')).tokenCommands },
-  { commands: ['import', 'undo'], load: async () => (await import('./import-commands.ts')).importCommands },
+  { commands: ['import'], load: async () => (await import('./import-commands.ts')).importCommands },
+  { commands: ['runs', 'undo'], load: async () => (await import('./run-commands.ts')).runCommands },
   { commands: ['records'], load: async () => (await import('./record-commands.ts')).recordCommands },
   { commands: ['demo'], load: async () => (await import('./demo-command.ts')).demoCommand },
 ]

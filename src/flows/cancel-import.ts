@@ -1,0 +1,25 @@
+// Stops a run. Whoever works on it notices with the next batch; what was applied stands, and nothing else follows from it.
+
+import type { Actor } from '../domain/events.ts'
+import type { RunId } from '../domain/ids.ts'
+import type { ImportRun, Imports } from './import-ports.ts'
+import type { Audit, Transactions } from './ports.ts'
+
+/** A string: why not. */
+export async function cancelImport(
+  ports: Transactions & { imports: Imports; audit: Audit },
+  { run: id, actor, now }: { run: RunId; actor: Actor; now: Date },
+): Promise<ImportRun | string> {
+  return ports.inTransaction(async (tx) => {
+    const run = await ports.imports.take(tx, id)
+    if (!run) return `there is no run ${id}`
+    if (!['running', 'held', 'planned', 'waiting'].includes(run.state)) return `the run is ${run.state} already`
+    const by = `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
+    const cancelled: ImportRun = { ...run, state: 'cancelled', details: { ...run.details, cancelledBy: by }, finishedAt: now }
+    await ports.imports.put(tx, cancelled, now)
+    await ports.audit.write(tx, [
+      { kind: 'run.cancelled', at: now, actor, run: id, source: run.source, details: { was: run.state, ...run.counts } },
+    ])
+    return cancelled
+  })
+}
