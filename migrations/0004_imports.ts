@@ -9,6 +9,8 @@ export async function up(knex: Knex): Promise<void> {
   // How often somebody was written: a plan applies only to those whom nobody has moved since.
   await knex.raw('alter table users add column version integer not null default 0')
 
+  await lighten(knex)
+
   // A number for each link, by which a run marks whom it has seen: one bit each. The name is what the table is called while it is made.
   await knex.schema.createTable('links_numbered', (t) => {
     t.bigIncrements('number')
@@ -33,6 +35,7 @@ export async function up(knex: Knex): Promise<void> {
     "update links set signed_in_at = (select max(at) from sign_ins where sign_ins.user_id = links.user_id and sign_ins.source_id = links.source_id and outcome = 'accepted')",
   )
 
+  await uncheck(knex)
   await knex.schema.alterTable('runs', (t) => {
     t.string('source_id', 30)
     t.string('mode', 20)
@@ -69,8 +72,8 @@ export async function up(knex: Knex): Promise<void> {
   // What must be there once in a feed, as numbers: who has the same is found at the end, by one look.
   await knex.schema.createTable('import_claims', (t) => {
     t.string('run_id', 30).notNullable()
-    t.bigInteger('claim').notNullable()
     t.integer('seq').notNullable()
+    for (const claim of ['claim_1', 'claim_2', 'claim_3', 'claim_4']) t.bigInteger(claim)
   })
 
   await knex.schema.createTable('source_states', (t) => {
@@ -143,6 +146,89 @@ export async function up(knex: Knex): Promise<void> {
   })
 }
 
+const JSON_COLUMNS: readonly (readonly [table: string, column: string])[] = [
+  ['users', 'profile'],
+  ['users', 'grants'],
+  ['users', 'waiting'],
+  ['audit_events', 'details'],
+]
+
+/** A million people at once pay for every index, and for JSON that is taken apart to be put together again. */
+async function lighten(knex: Knex): Promise<void> {
+  await knex.schema.alterTable('users', (t) => t.dropIndex(['revision']))
+  // Ids are in the order of time.
+  await knex.schema.alterTable('audit_events', (t) => t.dropIndex(['at']))
+  await retype(knex, 'json')
+  // One index finds a key and keeps a unique one so.
+  await knex.schema.createTable('user_keys_new', (t) => {
+    t.string('name', 320).notNullable()
+    t.text('value').notNullable()
+    t.string('user_id', 30).notNullable().references('users.id')
+    t.boolean('is_unique').notNullable()
+  })
+  await knex.raw('insert into user_keys_new (name, value, user_id, is_unique) select name, value, user_id, is_unique from user_keys')
+  await knex.schema.dropTable('user_keys')
+  await knex.schema.renameTable('user_keys_new', 'user_keys')
+  await knex.raw("create unique index user_keys_value on user_keys (name, value, (case when is_unique then '' else user_id end))")
+  await knex.raw('create index user_keys_user on user_keys (user_id)')
+}
+
+/** PostgreSQL looks up each row's parent by itself, which is a fifth of an import; the store writes parent and child together. */
+const CHECKED: readonly (readonly [table: string, column: string, parent: string])[] = [
+  ['user_keys', 'user_id', 'users'],
+  ['links', 'user_id', 'users'],
+  ['links', 'source_id', 'sources'],
+  ['source_records', 'source_id', 'sources'],
+]
+
+async function uncheck(knex: Knex): Promise<void> {
+  if (knex.client.dialect !== 'postgresql') return
+  const { rows } = await knex.raw(
+    "select conrelid::regclass::text as child, conname from pg_constraint where contype = 'f' and conrelid::regclass::text = any(?)",
+    [CHECKED.map(([table]) => table)],
+  )
+  for (const { child, conname } of rows) await knex.raw('alter table ?? drop constraint ??', [child, conname])
+}
+
+async function check(knex: Knex): Promise<void> {
+  if (knex.client.dialect !== 'postgresql') return
+  for (const [table, column, parent] of CHECKED.filter(([name]) => name === 'source_records'))
+    await knex.raw('alter table ?? add constraint ?? foreign key (??) references ?? (id)', [
+      table,
+      `${table}_${column}_foreign`,
+      column,
+      parent,
+    ])
+}
+
+async function laden(knex: Knex): Promise<void> {
+  await knex.schema.createTable('user_keys_old', (t) => {
+    t.string('name', 320).notNullable()
+    t.text('value').notNullable()
+    t.string('user_id', 30).notNullable().references('users.id')
+    t.boolean('is_unique').notNullable()
+    t.primary(['name', 'value', 'user_id'])
+  })
+  await knex.raw('insert into user_keys_old (name, value, user_id, is_unique) select name, value, user_id, is_unique from user_keys')
+  await knex.schema.dropTable('user_keys')
+  await knex.schema.renameTable('user_keys_old', 'user_keys')
+  await knex.raw('create unique index user_keys_unique on user_keys (name, value) where is_unique')
+  await knex.raw('create index user_keys_user_id_index on user_keys (user_id)')
+  await retype(knex, 'jsonb')
+  await knex.schema.alterTable('audit_events', (t) => t.index(['at']))
+  await knex.schema.alterTable('users', (t) => t.index(['revision']))
+}
+
+/** SQLite has text either way. */
+async function retype(knex: Knex, type: 'json' | 'jsonb'): Promise<void> {
+  if (knex.client.dialect !== 'postgresql') return
+  for (const [table, column] of JSON_COLUMNS) {
+    await knex.raw('alter table ?? alter column ?? drop default', [table, column])
+    await knex.raw(`alter table ?? alter column ?? type ${type} using ??::${type}`, [table, column, column])
+    if (column === 'grants' || column === 'waiting') await knex.raw(`alter table ?? alter column ?? set default '[]'`, [table, column])
+  }
+}
+
 type LongValue = Record<string, unknown> & {
   values: string[]
   source: string
@@ -203,6 +289,8 @@ export async function down(knex: Knex): Promise<void> {
   await knex.schema.renameTable('links_plain', 'links')
   await knex.raw('create index links_user_id_index on links (user_id)')
   await knex.raw('alter table users drop column version')
+  await laden(knex)
+  await check(knex)
   for (let after = ''; ; ) {
     const rows: { id: string; profile: unknown }[] = await knex('users')
       .where('id', '>', after)

@@ -13,14 +13,14 @@ export type Actor =
   | { readonly kind: 'system'; readonly name: string }
 
 export const eventCatalogue = {
-  'user.created': 'A person was seen for the first time and got an account.',
+  'user.created': 'A person was seen for the first time, and was tied to what the source calls them.',
   'user.updated': 'A person’s profile changed.',
   'user.activated': 'A person who was known ahead of time was let in.',
   'user.suspended': 'A person was shut out for a while: sessions closed, entitlements kept.',
   'user.restored': 'A person who had been suspended or deprovisioned was let in again.',
   'user.deprovisioned': 'A person’s access ended: sessions closed, entitlements gone, sign-ins refused from now on.',
   'user.erased': 'All that was known of a person was deleted; a tombstone keeps them from coming back by accident.',
-  'user.linked': 'A person was tied to a subject of a source.',
+  'user.linked': 'A person who was here was tied to a subject of a source.',
   'user.relinked': 'A person whom a source knows by another name now was tied to that one.',
   'match.opened': 'Somebody could not be told from the people who are here, and waits for a person to decide.',
   'match.settled': 'A person has decided who somebody is.',

@@ -130,8 +130,7 @@ async function known(
 ): Promise<ReadonlyMap<number, KnownSubject>> {
   const postgres = db.dialect === 'postgres'
   const join = postgres ? 'join' : 'cross join'
-  const empty = postgres ? "'[]'::jsonb" : "'[]'"
-  const sql = `select q.i, l.number, (l.digest = q.b and l.missing_since is null and u.revision = ${Number(revision)} and u.waiting = ${empty}) as same
+  const sql = `select q.i, l.number, (l.digest = q.b and l.missing_since is null and u.revision = ${Number(revision)} and ${postgres ? 'u.waiting::text' : 'u.waiting'} = '[]') as same
     from ${keyTable(db.dialect, 2)} q ${join} links l on l.source_id = ? and l.external_key = q.a ${join} users u on u.id = l.user_id`
   const asked = JSON.stringify(rows.map(({ key, digest }) => [key, digest]))
   const found = await looking(db, (asking) =>

@@ -6,7 +6,7 @@ import type { FeedCounts } from '../domain/feed-health.ts'
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
 import type { ImportCounts, ImportDetails, ImportRun, Imports, SourceState } from '../flows/import-ports.ts'
 import type { Tx } from '../flows/ports.ts'
-import { amongKeys, insertRows } from './bulk.ts'
+import { amongKeys, type Cell, type Columns, insertRows } from './bulk.ts'
 import { fromJson, toDate } from './db.ts'
 import { PLAN_ROW, planRowCells } from './plan-rows.ts'
 import { restore } from './restorations.ts'
@@ -84,16 +84,17 @@ export const imports: Imports = {
   },
 
   async addClaims(tx, run, claims) {
-    await insertRows(
-      inside(tx),
-      'import_claims',
-      [
-        ['run_id', 'text'],
-        ['claim', 'number'],
-        ['seq', 'number'],
-      ],
-      claims.map(([claim, seq]) => [run, claim, seq]),
-    )
+    const bySeq = new Map<number, number[]>()
+    for (const [claim, seq] of claims) {
+      const all = bySeq.get(seq)
+      if (all) all.push(claim)
+      else bySeq.set(seq, [claim])
+    }
+    const rows: Cell[][] = []
+    for (const [seq, all] of bySeq) {
+      for (let i = 0; i < all.length; i += CLAIMS.length) rows.push([run, seq, ...CLAIMS.map((_, at) => all[i + at] ?? null)])
+    }
+    await insertRows(inside(tx), 'import_claims', CLAIM, rows)
   },
 
   takeContested,
@@ -176,6 +177,9 @@ export const imports: Imports = {
 
 const MOST_AT_ONCE = 500
 
+const CLAIMS = ['claim_1', 'claim_2', 'claim_3', 'claim_4'] as const
+const CLAIM: Columns = [['run_id', 'text'], ['seq', 'number'], ...CLAIMS.map((name) => [name, 'number'] as const)]
+
 function moving(run: ImportRun, now: Date) {
   return {
     state: run.state,
@@ -200,12 +204,13 @@ async function setAside(db: TxQueries, run: RunId, seqs: readonly number[]): Pro
 
 async function takeContested(tx: Tx, run: RunId): Promise<readonly { readonly claim: number; readonly seqs: readonly number[] }[]> {
   const db = inside(tx)
-  const twice = db('import_claims').where({ run_id: run }).groupBy('claim').havingRaw('count(*) > 1').select('claim')
-  const rows: { claim: number | string; seq: number }[] = await db('import_claims')
-    .where({ run_id: run })
-    .whereIn('claim', twice)
-    .orderBy(['claim', 'seq'])
-    .select('claim', 'seq')
+  const all = CLAIMS.map((name) => `select ${name} as claim, seq from import_claims where run_id = ? and ${name} is not null`).join(
+    ' union all ',
+  )
+  const bindings = CLAIMS.map(() => run)
+  const sql = `select a.claim, a.seq from (${all}) a
+    join (select claim from (${all}) b group by claim having count(*) > 1) c on c.claim = a.claim order by a.claim, a.seq`
+  const rows = await rowsOf<{ claim: number | string; seq: number }>(asking(tx), sql, [...bindings, ...bindings])
   await db('import_claims').where({ run_id: run }).delete()
   const groups = new Map<number, number[]>()
   for (const { claim, seq } of rows) {

@@ -26,18 +26,20 @@ interface Packed {
 
 export function writeRecord(record: RecordOnFile): string {
   const { source, externalId, nameId, attributes, aliases, session, groups, observedAt, via } = record
-  const packed: Packed = {
+  const packed = bare<PackedAttribute>()
+  for (const name in attributes) packed[name] = packAttribute(attributes[name] as AttributeOnFile)
+  const whole: Packed = {
     s: source,
     k: [externalId.key, externalId.value],
     ...(nameId ? { n: [nameId.value, nameId.format, nameId.since.getTime()] } : {}),
-    a: Object.fromEntries(Object.entries(attributes).map(([name, attribute]) => [name, packAttribute(attribute)])),
+    a: packed,
     l: aliases,
     ...(session ? { x: [session.authnContext, session.authnInstant] } : {}),
     ...(groups ? { g: groups } : {}),
     o: observedAt.getTime(),
     ...(via ? { v: via } : {}),
   }
-  return JSON.stringify(packed)
+  return JSON.stringify(whole)
 }
 
 function packAttribute({ values, since, via, state, first }: AttributeOnFile): PackedAttribute {

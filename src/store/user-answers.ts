@@ -171,8 +171,12 @@ async function holdersOf(
   const asked = questions.flatMap(({ source, keys }, at) => keys.map((key) => ({ at, source, key })))
   const answers: Holder[][] = questions.map(() => [])
   if (!asked.length) return answers
-  const sql = `select q.i, ${USER_COLUMNS.join(', ')} from ${keyTable(db.dialect, 2)} q ${first(db)} users on users.id in
-    (select k.user_id from user_keys k where k.name = q.a and k.value = q.b order by k.user_id limit ${MOST_HOLDERS})`
+  const few = `select k.user_id from user_keys k where k.name = q.a and k.value = q.b order by k.user_id limit ${MOST_HOLDERS}`
+  const found =
+    db.dialect === 'postgres'
+      ? `cross join lateral (${few}) k join users on users.id = k.user_id`
+      : `cross join users on users.id in (${few})`
+  const sql = `select q.i, ${USER_COLUMNS.join(', ')} from ${keyTable(db.dialect, 2)} q ${found}`
   const rows = await rowsOf<UserRow & { i: number }>(db, sql, [JSON.stringify(asked.map(({ key }) => [key.name, key.value]))])
   if (!rows.length) return answers
   const links = await linksOf(db, [...new Set(rows.map(({ id }) => id))])

@@ -18,9 +18,13 @@ export function eventsOf(change: UserCommit, { actor, now, signIn, run }: Commit
   const about = record ? { source: record.source } : {}
   const attributes = change.attributes.map(shownChange)
   const moved = { ...(entitled.gained.length ? { gained: entitled.gained } : {}), ...(entitled.lost.length ? { lost: entitled.lost } : {}) }
-  if (change.kind === 'create') events.push({ ...common, kind: 'user.created', details: { attributes, ...moved } })
+  if (change.kind === 'create') {
+    // Whom the source means by them is told with it: an import makes a million of these.
+    const linked = link && record ? { linked: { externalId: record.externalId.value, why: link.why } } : {}
+    events.push({ ...common, ...about, kind: 'user.created', details: { attributes, ...moved, ...linked } })
+  }
   if (change.transition) events.push(stateEvent(common, { transition: change.transition }))
-  if (link && record) {
+  if (link && record && change.kind !== 'create') {
     const { replaces, why } = link
     const details = { externalId: record.externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
     events.push({ ...common, ...about, kind: replaces ? 'user.relinked' : 'user.linked', details })

@@ -216,7 +216,7 @@ for (const dialect of dialects) {
         user?.links.map((link) => [link.source, link.externalId]),
         [['corp', 'Grace']],
       )
-      assert.deepEqual(user?.events.map((event) => event.kind).sort(), ['user.created', 'user.linked'])
+      assert.deepEqual(user?.events.map((event) => event.kind).sort(), ['user.created'])
       assert.deepEqual(new Set(user?.events.map((event) => event.actor)), new Set(['connection corp']))
       assert.equal(user?.sessions, 1)
     })
