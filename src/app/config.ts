@@ -37,6 +37,11 @@ export interface Config {
   readonly keepResponsesDays: number
   /** How long what nobody maps is kept of the last word on a person; 0: as long as the person. */
   readonly keepUnmappedDays: number
+  readonly mail: { readonly url: string; readonly from: string } | undefined
+  /** Who is told what nobody else is. */
+  readonly adminMail: string | undefined
+  /** How long the rows of imports are kept, which say what was planned for whom. */
+  readonly keepPlansDays: number
   readonly logLevel: string
   /** Dangerous switches that are on, for the banner. */
   readonly insecure: readonly string[]
@@ -97,6 +102,16 @@ const shape = z.object({
   GATEHOUSE_KEEP_SIGN_INS_DAYS: whole(1, 3650, 90),
   GATEHOUSE_KEEP_RESPONSES_DAYS: whole(0, 3650, 7),
   GATEHOUSE_KEEP_UNMAPPED_DAYS: whole(0, 3650, 90),
+  GATEHOUSE_SMTP_URL: z
+    .string()
+    .refine(
+      (value) => URL.canParse(value) && /^smtps?:$/.test(new URL(value).protocol),
+      'write smtp://user:password@host:port, or smtps://…',
+    )
+    .optional(),
+  GATEHOUSE_MAIL_FROM: z.string().min(3).optional(),
+  GATEHOUSE_ADMIN_MAIL: z.email('write an e-mail address').optional(),
+  GATEHOUSE_KEEP_PLANS_DAYS: whole(1, 3650, 30),
   GATEHOUSE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
   INSECURE_ALLOW_HTTP: onOff,
   INSECURE_ALLOW_SHA1: onOff,
@@ -107,7 +122,7 @@ const shape = z.object({
 const SWITCHES = ['INSECURE_ALLOW_HTTP', 'INSECURE_ALLOW_SHA1', 'INSECURE_ALLOW_SMALL_RSA', 'INSECURE_ALLOW_AES_CBC'] as const
 
 /** Variables that may be given as `<name>_FILE` instead. */
-const FROM_FILES = ['DATABASE_URL', 'GATEHOUSE_SECRET_KEY', 'GATEHOUSE_DATA_KEY', 'GATEHOUSE_DATA_OTHER_KEY'] as const
+const FROM_FILES = ['DATABASE_URL', 'GATEHOUSE_SMTP_URL', 'GATEHOUSE_SECRET_KEY', 'GATEHOUSE_DATA_KEY', 'GATEHOUSE_DATA_OTHER_KEY'] as const
 
 /** @throws ConfigFaults */
 export function readConfig(environment: Environment): Config {
@@ -133,6 +148,8 @@ export function readConfig(environment: Environment): Config {
     env.GATEHOUSE_SP_OTHER_CERT_FILE,
     'GATEHOUSE_SP_OTHER_KEY_FILE, GATEHOUSE_SP_OTHER_CERT_FILE',
   )
+  if (Boolean(env.GATEHOUSE_SMTP_URL) !== Boolean(env.GATEHOUSE_MAIL_FROM))
+    faults.push('GATEHOUSE_SMTP_URL, GATEHOUSE_MAIL_FROM: give both or neither')
   if (production) {
     if (!env.GATEHOUSE_BASE_URL)
       faults.push('GATEHOUSE_BASE_URL: is needed in production, as people’s browsers reach it: https://gate.example.com')
@@ -177,6 +194,9 @@ export function readConfig(environment: Environment): Config {
     keepSignInsDays: env.GATEHOUSE_KEEP_SIGN_INS_DAYS,
     keepResponsesDays: env.GATEHOUSE_KEEP_RESPONSES_DAYS,
     keepUnmappedDays: env.GATEHOUSE_KEEP_UNMAPPED_DAYS,
+    mail: env.GATEHOUSE_SMTP_URL && env.GATEHOUSE_MAIL_FROM ? { url: env.GATEHOUSE_SMTP_URL, from: env.GATEHOUSE_MAIL_FROM } : undefined,
+    adminMail: env.GATEHOUSE_ADMIN_MAIL,
+    keepPlansDays: env.GATEHOUSE_KEEP_PLANS_DAYS,
     logLevel: env.GATEHOUSE_LOG_LEVEL,
     insecure,
   }

@@ -150,6 +150,7 @@ export async function acceptAssertion(ports: AcceptAssertionPorts, arrival: Arri
       ports.sessions.open(tx, session, { secretHash: hashSecret(secret), host: arrival.host }),
       ports.signIns.record(tx, { ...attempt, outcome: 'accepted', user: outcome.user.id, steps: trace.steps }),
       keepContent(ports, tx, { id, arrival, said, source }),
+      outcome.record ? ports.users.signedIn(tx, outcome.record.source, outcome.record.externalId, now) : Promise.resolve(),
     ])
     return { reference, session, secret, request: answers }
   })

@@ -96,6 +96,8 @@ export interface Users {
   commit(tx: Tx, change: UserCommit, context: CommitContext): Promise<void>
   /** The same for many, none of whom is among them twice. */
   commitAll(tx: Tx, changes: readonly UserCommit[], context: CommitContext): Promise<void>
+  /** Somebody has signed in through this link. */
+  signedIn(tx: Tx, source: SourceId, externalId: ExternalId, now: Date): Promise<void>
   /** Keeps these keys for everybody. Where two users would have the same unique one, says so and is to be rolled back. */
   rekey(tx: Tx, kinds: readonly KeyKind[]): Promise<readonly KeyClash[]>
 }

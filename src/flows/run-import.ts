@@ -27,6 +27,8 @@ export interface RunImport {
   /** A person has said beforehand that all of it may go ahead, whatever holds it. */
   readonly approved: boolean
   readonly file?: string
+  /** Only take up what was left, and begin nothing new. */
+  readonly resumeOnly?: boolean
   readonly actor: Actor
   readonly holder: Holder
   /** Whether whoever held a run is certainly gone. */
@@ -37,6 +39,7 @@ export interface RunImport {
 }
 
 export type ImportEnd =
+  | { readonly outcome: 'nothing' }
   | { readonly outcome: 'busy'; readonly run: ImportRun }
   | { readonly outcome: 'ended'; readonly run: ImportRun; readonly resumed?: ImportRun }
 
@@ -63,6 +66,7 @@ export async function runImport(ports: RunImportPorts, ask: RunImport): Promise<
   for (;;) {
     const begun = await begin(ports, ask, fresh)
     if (begun === 'begun') break
+    if (begun === 'nothing') return resumed ? { outcome: 'ended', run: resumed } : { outcome: 'nothing' }
     if (begun.busy) return { outcome: 'busy', run: begun.run }
     resumed = await resume(ports, ask, begun.run)
   }
@@ -74,9 +78,9 @@ export async function runImport(ports: RunImportPorts, ask: RunImport): Promise<
 
 async function begin(
   ports: RunImportPorts,
-  { source, actor, holder, isGone, clock }: RunImport,
+  { source, actor, holder, isGone, clock, resumeOnly }: RunImport,
   fresh: ImportRun,
-): Promise<'begun' | { readonly busy: boolean; readonly run: ImportRun }> {
+): Promise<'begun' | 'nothing' | { readonly busy: boolean; readonly run: ImportRun }> {
   const now = clock()
   return ports.inTransaction(async (tx) => {
     const running = await ports.imports.running(tx, source.id)
@@ -88,6 +92,7 @@ async function begin(
       await ports.imports.hold(tx, run.id, { holder, until })
       return { busy: false, run }
     }
+    if (resumeOnly) return 'nothing'
     await ports.imports.begin(tx, fresh, { actor, holder, until })
     const details = { kind: fresh.kind, source: source.name, mode: fresh.mode }
     await ports.audit.write(tx, [{ kind: 'run.started', at: now, actor, run: fresh.id, source: source.id, details }])

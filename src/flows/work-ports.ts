@@ -84,7 +84,10 @@ export interface Tasks {
   ): Promise<readonly Task[]>
   assign(tx: Tx, ids: readonly TaskId[], assignee: string): Promise<number>
   /** Open ones of which nobody has been told, or which are overdue and nobody was reminded of; marked as told. */
-  takeUntold(tx: Tx, now: Date, most: number): Promise<readonly (Task & { readonly overdue: boolean })[]>
+  takeUntold(
+    tx: Tx,
+    ask: { readonly now: Date; readonly most: number; readonly unassigned: boolean },
+  ): Promise<readonly (Task & { readonly overdue: boolean })[]>
 }
 
 /** Throws when it could not be done; `temporary: false` on the error says that trying again is no use. */

@@ -3,7 +3,7 @@
 import type { RunId } from '../domain/ids.ts'
 import type { PlanDecision, RowStatus } from '../domain/plan.ts'
 import type { ImportRun, PlanRow } from '../flows/import-ports.ts'
-import type { Db } from './db.ts'
+import { type Db, toDate } from './db.ts'
 import { type ImportRunRow, toImportRun } from './imports.ts'
 import { type PlanRowColumns, toPlanRow } from './plan-rows.ts'
 
@@ -28,6 +28,16 @@ export async function listRuns(
     return query
   })
   return rows.map((row) => ({ run: toImportRun(row), source: row.source_name }))
+}
+
+/** Sources whose run nobody works on any more, by name. */
+export async function leftRuns(db: Db, now: Date, isGone: (holder: string) => boolean): Promise<readonly string[]> {
+  const rows: { name: string; holder: string | null; held_until: unknown }[] = await db.read((knex) =>
+    knex('runs').join('sources', 'sources.id', 'runs.source_id').where({ state: 'running' }).select('sources.name', 'holder', 'held_until'),
+  )
+  return rows
+    .filter(({ holder, held_until }) => holder === null || held_until === null || toDate(held_until) <= now || isGone(holder))
+    .map(({ name }) => name)
 }
 
 /** What has gone ahead in order is not marked row by row; here it is told. */

@@ -69,11 +69,11 @@ export const tasks: Tasks = {
     )
   },
 
-  async takeUntold(tx, now, most) {
+  async takeUntold(tx, { now, most, unassigned }) {
     const db = inside(tx)
     const rows: TaskRow[] = await db('tasks')
       .whereNull('done_at')
-      .whereNotNull('assignee')
+      .where((somebody: ReturnType<typeof db>) => (unassigned ? somebody : somebody.whereNotNull('assignee')))
       .where((untold: ReturnType<typeof db>) =>
         untold.whereNull('mailed_at').orWhere((late: ReturnType<typeof db>) => late.whereNull('reminded_at').where('due_at', '<', now)),
       )

@@ -14,6 +14,9 @@ import { commit, commitAll } from './user-commits.ts'
 export const users: Users = {
   answer: (tx: Tx, question: Question) => answerFrom(asking(tx), question),
   answerAll: (tx: Tx, questions: readonly Question[]) => answerAllFrom(asking(tx), questions),
+  async signedIn(tx, source, { key }, now) {
+    await inside(tx)('links').where({ source_id: source, external_key: key }).update({ signed_in_at: now })
+  },
   take,
   commit,
   commitAll,

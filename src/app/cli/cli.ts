@@ -21,6 +21,7 @@ const FAMILIES: readonly { readonly commands: readonly string[]; readonly load: 
   { commands: ['token'], load: async () => (await import('./token-commands.ts')).tokenCommands },
   { commands: ['import'], load: async () => (await import('./import-commands.ts')).importCommands },
   { commands: ['runs', 'undo'], load: async () => (await import('./run-commands.ts')).runCommands },
+  { commands: ['tasks', 'jobs', 'coverage'], load: async () => (await import('./task-commands.ts')).taskCommands },
   { commands: ['records'], load: async () => (await import('./record-commands.ts')).recordCommands },
   { commands: ['demo'], load: async () => (await import('./demo-command.ts')).demoCommand },
 ]

@@ -1,9 +1,11 @@
 // gatehouse import SOURCE
 
 import { basename, resolve } from 'node:path'
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Actor } from '../../domain/events.ts'
+import type { TokenId, UserId } from '../../domain/ids.ts'
 import type { Policy } from '../../domain/policy.ts'
-import { FeedFailure } from '../../flows/feed-ports.ts'
+import { type Connector, FeedFailure } from '../../flows/feed-ports.ts'
 import type { ImportRun } from '../../flows/import-ports.ts'
 import { runImport, type SourceInForce } from '../../flows/run-import.ts'
 import { policyReader } from '../../store/policies.ts'
@@ -23,6 +25,8 @@ interface Options {
   readonly approve: boolean
   readonly file?: string
   readonly json: boolean
+  readonly resume: boolean
+  readonly begunBy?: string
 }
 
 export function importCommands(program: Command): void {
@@ -35,6 +39,8 @@ export function importCommands(program: Command): void {
     .option('--approve', 'go ahead with all of it, also where a check or a safeguard would hold it', false)
     .option('--file <file>', 'the CSV file', fileNamed)
     .option('--json', 'answer with JSON', false)
+    .addOption(new Option('--resume', 'only take up an import that was interrupted').default(false).hideHelp())
+    .addOption(new Option('--begun-by <actor>', 'who has begun it, where that is not the operator').hideHelp())
     .addHelpText(
       'after',
       '\nExit codes: 0 applied, 3 some or all of it waits for approval, 4 held by a feed check or a safeguard, 1 failed.',
@@ -59,12 +65,14 @@ async function importPeople(name: string, options: Options): Promise<void> {
     const end = await runImport(portsOf(db), {
       source,
       policy,
-      connector: connectorNamed(() => connectorOf(source.spec, place, options.file)),
+      // What was left is applied from the plan; nothing is read for that.
+      connector: options.resume ? NO_CONNECTOR : connectorNamed(() => connectorOf(source.spec, place, options.file)),
       mode: options.incremental ? 'incremental' : 'full',
       planOnly: options.planOnly,
       approved: options.approve,
       ...(options.file === undefined ? {} : { file: basename(options.file) }),
-      actor,
+      ...(options.resume ? { resumeOnly: true } : {}),
+      actor: options.begunBy === undefined ? actor : actorNamed(options.begunBy),
       holder,
       isGone,
       clock: () => new Date(),
@@ -72,6 +80,7 @@ async function importPeople(name: string, options: Options): Promise<void> {
       onProgress: telling.at,
     })
     telling.end()
+    if (end.outcome === 'nothing') return options.json ? printJson({ outcome: 'nothing' }) : print('Nothing was interrupted.')
     if (end.outcome === 'busy')
       throw new CommandFailure(
         `${name} is being imported already (${end.run.id}, by ${end.run.actor}); «gatehouse runs show ${end.run.id}» tells how far it is.`,
@@ -88,6 +97,14 @@ async function importPeople(name: string, options: Options): Promise<void> {
     }
     throwUnlessDone(run)
   })
+}
+
+/** `system schedule`, `user usr_…`: as events tell it. */
+function actorNamed(text: string): Actor {
+  const [kind, name = ''] = text.split(/ (.*)/s)
+  if (kind === 'user') return { kind, id: name as UserId }
+  if (kind === 'token') return { kind, id: name as TokenId, name }
+  return { kind: 'system', name }
 }
 
 /** The exit code says what is to be done next. */
@@ -162,4 +179,11 @@ function watching(quiet: boolean) {
       else reading.end()
     },
   }
+}
+
+const NO_CONNECTOR: Connector = {
+  kind: 'none',
+  changesShowLeavers: false,
+  test: () => Promise.reject(new FeedFailure('misconfigured', 'nothing is to be read')),
+  readFull: () => Promise.reject(new FeedFailure('misconfigured', 'nothing is to be read')),
 }

@@ -15,7 +15,9 @@ import { countStale, everybody } from '../../store/runs.ts'
 import { assemble } from '../assemble.ts'
 import { type Config, ConfigFaults, readConfig } from '../config.ts'
 import { dataKeys, secretKey, serviceProviderKeys } from '../keys.ts'
+import { portsOf } from '../ports.ts'
 import { listen } from '../server.ts'
+import { startWorker } from '../worker.ts'
 import { CommandFailure, print, printJson } from './output.ts'
 import { stopAsked } from './stopping.ts'
 import { atNewestSchema } from './workplace.ts'
@@ -42,11 +44,13 @@ async function serve(): Promise<void> {
   try {
     await atNewestSchema(db)
     const house = assemble({ config, db, keys, secretKey: secretKey(config) })
+    const worker = startWorker({ config, db, ports: portsOf(db), log: house.log })
     const running = await listen(house, { port: config.port, address: config.listenAddress, baseUrl: config.baseUrl })
     for (const name of config.insecure) house.log.warn(`${name} is on: do not serve people like this`)
     house.log.info({ url: config.baseUrl.origin, port: running.port, database: db.dialect }, 'Gatehouse is serving')
     await stopAsked()
     house.log.info('stopping')
+    await worker.stop()
     await running.stop()
   } finally {
     await db.close()
