@@ -125,9 +125,9 @@ export function assemble({
     gate: gate({ ...common, mint, enter: (ask) => enterApp(ports, ask) }),
     ready: policies.inForce,
     sweep: async () => {
-      const { keepSignInsDays, keepResponsesDays, keepUnmappedDays: keepDays } = config
+      const { keepSignInsDays, keepResponsesDays, keepPlansDays, keepUnmappedDays: keepDays } = config
       await trimRecords(ports, { policy: await policies.inForce(), keepDays, now: clock() })
-      return sweepExpired(ports, { now: clock(), keepSignInsDays, keepResponsesDays })
+      return sweepExpired(ports, { now: clock(), keepSignInsDays, keepResponsesDays, keepPlansDays })
     },
     refreshMetadata: async () => {
       const { connections } = await policies.inForce()

@@ -150,3 +150,14 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
 function text(value: unknown): string {
   return value === undefined || value === null ? '' : String(value)
 }
+
+/** For an auditor's spreadsheet (RFC 4180). */
+export function evidenceCsv({ lines }: Evidence): string {
+  const rows = lines.map((one) => [one.at?.toISOString() ?? '', one.what, one.text, one.reference])
+  return [['when', 'what', 'text', 'reference'], ...rows].map((cells) => cells.map(csvCell).join(',')).join('\r\n')
+}
+
+/** A spreadsheet is not to take a text for a formula. */
+function csvCell(cell: string): string {
+  return `"${(/^[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell).replaceAll('"', '""')}"`
+}

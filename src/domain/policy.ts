@@ -204,8 +204,11 @@ function compileMastery(
       return id === undefined ? [] : [id]
     })
   const ranked = idsOf(spec.rank)
-  // Ids are sortable by birth: whatever has no rank comes in the order in which it was connected, administrators' edits last.
-  const rest = [...sources.keys()].filter((id) => id !== LOCAL && !ranked.includes(id)).sort()
+  // Ids are sortable by birth: whatever has no rank comes in the order in which it was connected, what is imported before what
+  // people bring along when they sign in, administrators' edits last.
+  const unranked = [...sources.keys()].filter((id) => id !== LOCAL && !ranked.includes(id)).sort()
+  const isFeed = (id: SourceId) => sources.get(id)?.imports !== undefined
+  const rest = [...unranked.filter(isFeed), ...unranked.filter((id) => !isFeed(id))]
   const rank = [...ranked, ...rest, ...(ranked.includes(LOCAL) ? [] : [LOCAL])]
   const attributes = new Map<string, AttributeMastery>()
   for (const [attribute, { from, nextIfEmpty }] of Object.entries(spec.attributes)) {

@@ -2,7 +2,7 @@
 // has moved since, or that would come to something else, is left out and said so. A batch and its place are written together, so
 // that whoever goes on after a crash doubles nothing and leaves nothing out.
 
-import type { Known, Question } from '../domain/deciding.ts'
+import type { Known } from '../domain/deciding.ts'
 import type { Actor } from '../domain/events.ts'
 import type { UserId } from '../domain/ids.ts'
 import { keyName } from '../domain/keys.ts'
@@ -25,7 +25,6 @@ export interface ApplyImport {
   readonly run: ImportRun
   readonly source: SourcePolicy & { readonly imports: ImportRules }
   readonly policy: Policy
-  readonly actor: Actor
   readonly clock: () => Date
   readonly keep: (tx: Tx, run: ImportRun) => Promise<void>
   readonly onProgress: (run: ImportRun) => void
@@ -122,13 +121,11 @@ async function writeBatch(ports: ApplyPorts, ask: ApplyImport, batch: Batch): Pr
 const MOST_ATTEMPTS = 10
 
 /** Undefined: somebody has moved since it was decided. */
-async function tryBatch(
-  ports: ApplyPorts,
-  { run, actor, source, policy, keep }: ApplyImport,
-  batch: Batch,
-): Promise<ImportRun | undefined> {
+async function tryBatch(ports: ApplyPorts, { run, source, policy, keep }: ApplyImport, batch: Batch): Promise<ImportRun | undefined> {
   const { changes, moved, now } = batch
   const { fits, others } = apart(changes)
+  // It is the source who says so; who has begun the run is on the run.
+  const actor: Actor = { kind: 'source', id: source.id, name: source.name }
   return ports.inTransaction(async (tx) => {
     if (!(await unmoved(ports, tx, source, fits))) return undefined
     const digests = new Map<RecordOnFile, string>()
@@ -184,24 +181,25 @@ async function unmoved(ports: ApplyPorts, tx: Tx, source: SourcePolicy, changes:
     )
     if (!known.every(({ change }) => versions.get(change.user.id) === change.user.version)) return false
   }
-  const matching = new Set(source.matching.map(({ by }) => keyName(by)))
-  const questions: Question[] = []
-  const asks: Change[] = []
-  for (const { row, change } of changes) {
-    const { kind, link, keys = [] } = change
-    const keysToAsk = keys.filter(({ unique, name }) => unique || (kind === 'create' && matching.has(name)))
-    if (link || kind === 'create') questions.push({ about: 'subject', source: source.id, externalId: row.externalId })
-    if (link || kind === 'create') asks.push(change)
-    if (keysToAsk.length) questions.push({ about: 'holders', source: source.id, keys: keysToAsk })
-    if (keysToAsk.length) asks.push(change)
-  }
-  if (!questions.length) return true
-  const answers = await ports.users.answerAll(tx, questions)
-  return answers.every((answer, at) =>
-    Array.isArray(answer)
-      ? (answer as readonly Holder[]).every(({ user }) => user.id === asks[at]?.user.id)
-      : (answer as Known).linked === undefined,
+  const newcomers = changes.filter(({ change }) => change.link || change.kind === 'create')
+  const subjects = await ports.users.answerAll(
+    tx,
+    newcomers.map(({ row }) => ({ about: 'subject', source: source.id, externalId: row.externalId })),
   )
+  if ((subjects as readonly Known[]).some(({ linked }) => linked)) return false
+  // Whom a person has called new looks like somebody, and is not to be told from them again.
+  const settled = new Set(newcomers.filter((_, at) => (subjects[at] as Known).settledAsNew).map(({ change }) => change))
+  const matching = new Set(source.matching.map(({ by }) => keyName(by)))
+  const asked = changes.flatMap(({ change }) => {
+    const { kind, keys = [] } = change
+    const wanted = keys.filter(({ unique, name }) => unique || (kind === 'create' && matching.has(name) && !settled.has(change)))
+    return wanted.length ? [{ user: change.user.id, keys: wanted }] : []
+  })
+  const holders = await ports.users.answerAll(
+    tx,
+    asked.map(({ keys }) => ({ about: 'holders', source: source.id, keys })),
+  )
+  return asked.every(({ user }, at) => (holders[at] as readonly Holder[]).every((holder) => holder.user.id === user))
 }
 
 /** What goes with the end of somebody's access, and with a return. */
@@ -215,14 +213,17 @@ async function endings(
     policy,
     fits,
     now,
-  }: Pick<ApplyImport, 'run' | 'actor' | 'source' | 'policy'> & { fits: readonly RowChange[]; now: Date },
+  }: Pick<ApplyImport, 'run' | 'source' | 'policy'> & { actor: Actor; fits: readonly RowChange[]; now: Date },
 ): Promise<void> {
   const stays = fits.flatMap(({ row, change }) => (row.gone || change.leaving || change.kind === 'create' ? [] : [change.user.id]))
   if (stays.length) await ports.leavings.cancel(tx, source.id, stays)
   for (const { row, change } of fits) {
     const { user, transition, leaving } = change
-    if (leaving)
+    if (leaving) {
       await ports.leavings.keep(tx, { ...leaving, user: user.id, source: source.id, externalKey: row.externalId.key, run: run.id })
+      const details = { to: leaving.to, due: leaving.due.toISOString(), reason: leaving.reason }
+      await ports.audit.write(tx, [{ kind: 'user.missing', at: now, actor, user: user.id, source: source.id, run: run.id, details }])
+    }
     if (transition) await endAccess(ports, tx, { user, transition, policy, actor, now, run: run.id })
   }
 }

@@ -45,14 +45,18 @@ export async function bringIntoForce(ports: Ports, tx: Tx, ask: BringIntoForce):
   if (faults.length) return { applied: [], faults, unknownSources }
 
   const applied: Applied[] = []
-  for (const document of documents) {
+  for (const [at, document] of documents.entries()) {
     const { kind, name } = document
     const before = inForce.find((one) => same(one.document, document))
     if (before && isDeepStrictEqual(currentDocument(before.document), document)) {
       applied.push({ kind, name, outcome: 'unchanged' })
       continue
     }
-    const source = await ports.documents.put(tx, document, { actor: ask.actor, now: ask.now, source: ports.mint.id('src', ask.now) })
+    const source = await ports.documents.put(tx, document, {
+      actor: ask.actor,
+      now: ask.now,
+      source: ports.mint.id('src', inTurn(ask.now, at)),
+    })
     applied.push({ kind, name, outcome: before ? 'changed' : 'created', ...(source ? { source } : {}) })
   }
   for (const { kind, name } of remove) {
@@ -73,13 +77,18 @@ export async function bringIntoForce(ports: Ports, tx: Tx, ask: BringIntoForce):
 /** All that would be in force. */
 export function policyAfter(mint: Mint, { documents, remove, inForce, now }: Omit<BringIntoForce, 'actor'>): readonly DocumentInForce[] {
   const kept = inForce.filter(({ document }) => !documents.some((one) => same(one, document)) && !remove.some((one) => same(one, document)))
-  const changed = documents.map((document): DocumentInForce => {
+  const changed = documents.map((document, at): DocumentInForce => {
     const before = inForce.find((one) => same(one.document, document))
-    const source = before?.source ?? (isOfSource(document.kind) ? mint.id('src', now) : undefined)
+    const source = before?.source ?? (isOfSource(document.kind) ? mint.id('src', inTurn(now, at)) : undefined)
     const moved = !before || !isDeepStrictEqual(currentDocument(before.document), document)
     return { document, version: (before?.version ?? 0) + (moved ? 1 : 0), ...(source ? { source } : {}) }
   })
   return [...kept, ...changed]
+}
+
+/** Those of one file are born in its order, which is that of their rank where nothing else is said. */
+function inTurn(now: Date, at: number): Date {
+  return new Date(now.getTime() + at)
 }
 
 export function same(a: { kind: DocumentKind; name: string }, b: { kind: DocumentKind; name: string }): boolean {

@@ -394,6 +394,6 @@ export interface ApiTokens {
 }
 
 export interface Leftovers {
-  /** Deletes what has run out: requests, tickets, claims, sessions; sign-ins and what was sent with them, older than these. */
-  sweep(tx: Tx, now: Date, before: { readonly signIns: Date; readonly responses: Date }): Promise<number>
+  /** Deletes what has run out: requests, tickets, claims, sessions; sign-ins, what was sent with them and the rows of plans, older than these. */
+  sweep(tx: Tx, now: Date, before: { readonly signIns: Date; readonly responses: Date; readonly plans: Date }): Promise<number>
 }

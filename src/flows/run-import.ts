@@ -186,12 +186,12 @@ export type Applying = Pick<RunImport, 'source' | 'policy' | 'actor' | 'clock' |
 
 /** From the last row that was applied to the end of what is approved. */
 export async function apply(ports: RunImportPorts, ask: Applying, begun: ImportRun, keep: Keep): Promise<ImportRun> {
-  const { source, policy, actor, clock, onProgress = () => {} } = ask
+  const { source, policy, clock, onProgress = () => {} } = ask
   let run = begun
   try {
     if (run.revision !== policy.revision)
       throw new FeedFailure('changed', 'the policy was changed since this was planned, so the plan does not hold any more; import again')
-    run = await applyImport(ports, { run, source: source.policy, policy, actor, clock, keep, onProgress })
+    run = await applyImport(ports, { run, source: source.policy, policy, clock, keep, onProgress })
   } catch (error) {
     return fail(ports, ask, run, error)
   }

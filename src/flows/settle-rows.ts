@@ -111,9 +111,7 @@ export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly
     const again = pick.pick === 'yes' ? row : await replanned(ports, ask, row, now)
     if (again.planned.decision === 'refused' || again.planned.decision === 'disputed') return back(again.planned.why)
     await ports.inTransaction((tx) => ports.imports.rewrite(tx, run.id, [again]))
-    const applied = await applyRows(ports, { run: current, source: source.policy, policy, actor, clock, keep, onProgress: () => {} }, [
-      again,
-    ])
+    const applied = await applyRows(ports, { run: current, source: source.policy, policy, clock, keep, onProgress: () => {} }, [again])
     if ((applied.counts.moved ?? 0) > (run.counts.moved ?? 0))
       refused = 'the person was changed since this was planned; the next run plans it anew'
     return finish(ports, runAsk(ask), applied)
@@ -186,7 +184,17 @@ async function heldFor(
     return run
   })
   if (typeof taken === 'string') return { outcome: 'refused', why: taken }
-  const run = await holding(ports, { run: taken, holder, clock, stop }, ({ keep }) => work(taken, keep))
+  const run = await holding(ports, { run: taken, holder, clock, stop }, async ({ keep }) => {
+    try {
+      return await work(taken, keep)
+    } catch (error) {
+      // What could not be done is to be done by somebody else, and the run is not to wait for this holder.
+      const current = await ports.importReads.run(id)
+      if (current?.state === 'running')
+        await ports.inTransaction((tx) => ports.imports.put(tx, { ...current, state: taken.state }, clock()))
+      throw error
+    }
+  })
   return { outcome: 'applied', run }
 }
 

@@ -189,10 +189,16 @@ class Staging {
       ),
       { source: source.policy, policy, run: this.run.id, now, askAll: this.ports.importReads.answerAll },
     )
+    const unlinked = rows.filter((row, at) => !row.known && decided[at] && !row.gone)
+    const ignored = await this.ports.importReads.ignored(
+      source.id,
+      unlinked.map(({ key }) => key),
+    )
     const plan: PlanRow[] = []
     for (const [at, row] of rows.entries()) {
       const found = decided[at]
-      if (!found) this.count(row.gone ? 'passed' : 'unchanged', 1)
+      if (!row.known && ignored.has(row.key)) this.count('ignored', 1)
+      else if (!found) this.count(row.gone ? 'passed' : 'unchanged', 1)
       else plan.push(this.row(row, found, claims))
     }
     return plan

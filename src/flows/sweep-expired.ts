@@ -5,9 +5,18 @@ import type { Leftovers, Transactions } from './ports.ts'
 
 export async function sweepExpired(
   ports: Transactions & { leftovers: Leftovers },
-  { now, keepSignInsDays, keepResponsesDays }: { now: Date; keepSignInsDays: number; keepResponsesDays: number },
+  {
+    now,
+    keepSignInsDays,
+    keepResponsesDays,
+    keepPlansDays,
+  }: { now: Date; keepSignInsDays: number; keepResponsesDays: number; keepPlansDays: number },
 ): Promise<number> {
   const daysAgo = (days: number) => new Date(now.getTime() - days * 86_400_000)
-  const before = { signIns: daysAgo(keepSignInsDays), responses: daysAgo(Math.min(keepResponsesDays, keepSignInsDays)) }
+  const before = {
+    signIns: daysAgo(keepSignInsDays),
+    responses: daysAgo(Math.min(keepResponsesDays, keepSignInsDays)),
+    plans: daysAgo(keepPlansDays),
+  }
   return ports.inTransaction((tx) => ports.leftovers.sweep(tx, now, before))
 }

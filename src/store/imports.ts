@@ -279,10 +279,3 @@ export function toSourceState(row: SourceStateRow | undefined): SourceState {
     ...(row?.next_incremental_at ? { nextIncrementalAt: toDate(row.next_incremental_at) } : {}),
   }
 }
-
-/** Rows of a plan whose time is over go; that there was a run, and what it did, stays. */
-export async function sweepPlans(tx: Tx, before: Date): Promise<number> {
-  const db = inside(tx)
-  const over = db('runs').whereNotNull('source_id').whereNot({ state: 'running' }).where('updated_at', '<', before).select('id')
-  return Number(await db('import_rows').whereIn('run_id', over).delete())
-}

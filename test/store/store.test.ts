@@ -207,7 +207,7 @@ for (const dialect of dialects) {
         await ports.assertions.claim(tx, { connection: corp, id: '_new', expiresAt: LATER })
       })
       assert.equal((await findSignIn(database.db, record.reference))?.code, 'response.missing')
-      await sweepExpired(ports, { now: NOW, keepSignInsDays: 90, keepResponsesDays: 7 })
+      await sweepExpired(ports, { now: NOW, keepSignInsDays: 90, keepResponsesDays: 7, keepPlansDays: 30 })
       assert.equal(await findSignIn(database.db, record.reference), undefined)
       const left = await database.db.writer('assertions_used').whereIn('assertion_id', ['_old', '_new']).pluck('assertion_id')
       assert.deepEqual(left, ['_new'])
@@ -278,12 +278,14 @@ for (const dialect of dialects) {
     it('refuses what the schema forbids', async () => {
       await assert.rejects(
         ports.inTransaction((tx) =>
-          inside(tx)('links').insert({
+          inside(tx)('leavings').insert({
+            user_id: 'usr_nobody' as UserId,
             source_id: corp,
             external_key: 'k',
-            external_id: 'k',
-            user_id: 'usr_nobody' as UserId,
-            linked_at: NOW,
+            to_state: 'suspended',
+            reason: 'left',
+            since: NOW,
+            due_at: NOW,
           }),
         ),
       )

@@ -1,6 +1,7 @@
 // gatehouse user list | show | set | activate | suspend | restore | deprovision | erase
 
 import { type Command, InvalidArgumentError } from 'commander'
+import { evidenceCsv, evidenceOf } from '../../domain/evidence.ts'
 import { type LifecycleState, lifecycleStates } from '../../domain/lifecycle.ts'
 import type { Profile } from '../../domain/model.ts'
 import { noAttribute } from '../../domain/policy.ts'
@@ -10,6 +11,7 @@ import { hideSensitive, shownChange } from '../../domain/sensitive.ts'
 import { changeState } from '../../flows/change-state.ts'
 import { editUser } from '../../flows/edit-user.ts'
 import { findUser, listUsers, sourceNames } from '../../store/console-reads.ts'
+import { evidenceParts } from '../../store/evidence.ts'
 import { policyReader } from '../../store/policies.ts'
 import { portsOf } from '../ports.ts'
 import { atMost, CommandFailure, changeInWords, EXIT, plain, print, printJson, printTable, time } from './output.ts'
@@ -31,6 +33,12 @@ export function userCommands(program: Command): void {
     .option('--reveal', 'show sensitive values, too', false)
     .option('--json', 'answer with JSON', false)
     .action(show)
+  user
+    .command('evidence <who>')
+    .description('what shows that somebody’s access ended: from the source’s word to the last task done')
+    .option('--csv', 'as lines of CSV, for an auditor', false)
+    .option('--json', 'answer with JSON', false)
+    .action(evidence)
   for (const verb of VERBS) {
     user
       .command(`${verb.name} <who>`)
@@ -186,6 +194,25 @@ async function change(who: string, verb: Verb, options: { reason: string; json: 
     if (result.outcome !== 'changed') return
     const ended = result.sessionsEnded ? `; ${result.sessionsEnded} session${result.sessionsEnded === 1 ? '' : 's'} ended` : ''
     print(`${plain(user.userName)} is ${verb.done}${ended}.`)
+  })
+}
+
+async function evidence(who: string, options: { csv: boolean; json: boolean }): Promise<void> {
+  await atWork(async ({ db }) => {
+    const user = await personNamed(db, who)
+    const found = evidenceOf(await evidenceParts(db, user.id))
+    if (!found) throw new CommandFailure(`The access of ${plain(user.userName)} has never ended.`)
+    const { state, lines, complete, tookMs } = found
+    if (options.json)
+      return printJson({ user: user.id, userName: user.userName, state, complete, ...(tookMs === undefined ? {} : { tookMs }), lines })
+    if (options.csv) return print(evidenceCsv(found))
+    print(
+      `${plain(user.userName)} (${user.id}) is ${state}; ${complete ? `all of it is done, after ${Math.ceil((tookMs ?? 0) / 1000)} seconds` : 'something is still to be done'}`,
+    )
+    printTable(
+      ['WHEN', 'WHAT', '', 'REFERENCE'],
+      lines.map((one) => [one.at ? time(one.at) : 'not yet', one.what, plain(one.text), one.reference]),
+    )
   })
 }
 
