@@ -64,6 +64,7 @@ const HOMES: Readonly<Record<string, (file: string) => boolean>> = {
   knex: (file) => file.startsWith('store/') || file.startsWith('connectors/sql/'),
   'csv-parse': (file) => file.startsWith('connectors/csv/'),
   ldapts: (file) => file.startsWith('connectors/ldap/'),
+  '@fastify/busboy': (file) => file === 'http/console/upload.ts',
   oauth4webapi: (file) => file === 'connectors/http-client.ts',
   croner: (file) => file === 'app/schedule.ts',
   nodemailer: (file) => file === 'app/mail.ts',

@@ -6,6 +6,7 @@ import type { Connection } from '../domain/policy.ts'
 import { hideSensitive } from '../domain/sensitive.ts'
 import { acceptAssertion } from '../flows/accept-assertion.ts'
 import { acceptLogoutRequest, acceptLogoutResponse } from '../flows/accept-logout.ts'
+import type { BeginWork } from '../flows/background-ports.ts'
 import { enterApp, issueTicket } from '../flows/enter-app.ts'
 import { trimRecords } from '../flows/look-after-records.ts'
 import { type Refreshed, refreshIfDue, rescueMetadata } from '../flows/refresh-metadata.ts'
@@ -25,7 +26,9 @@ import type { Db } from '../store/db.ts'
 import { gateReads } from '../store/gate-reads.ts'
 import { policyReader } from '../store/policies.ts'
 import { findToken } from '../store/tokens.ts'
+import { backgroundWork } from './background.ts'
 import type { Config } from './config.ts'
+import { importDeps } from './import-deps.ts'
 import { metadataReader } from './metadata-reader.ts'
 import { mint } from './mint.ts'
 import { type Outbound, outbound } from './outbound.ts'
@@ -52,6 +55,8 @@ export interface HouseParts {
   readonly clock?: () => Date
   readonly log?: Logger
   readonly verifier?: Verifier
+  /** Undefined: in processes of their own. */
+  readonly beginWork?: BeginWork
 }
 
 export function assemble({
@@ -62,6 +67,7 @@ export function assemble({
   clock = () => new Date(),
   log = pino({ level: config.logLevel }),
   verifier = verificationPool(),
+  beginWork = backgroundWork(config, log),
 }: HouseParts): House {
   const { baseUrl, sessionHours } = config
   const ports = portsOf(db)
@@ -118,6 +124,7 @@ export function assemble({
     },
     listSignIns: (page) => listSignIns(db, page),
     findSignIn: (reference) => findSignIn(db, reference),
+    ...importDeps({ config, db, ports, policies, clock, log, begin: beginWork }),
   })
 
   return {

@@ -43,6 +43,8 @@ export interface Config {
   /** How long the rows of imports are kept, which say what was planned for whom. */
   readonly keepPlansDays: number
   readonly logLevel: string
+  /** As it was given: for processes that work is begun in, and for the secrets of sources. */
+  readonly environment: Environment
   /** Dangerous switches that are on, for the banner. */
   readonly insecure: readonly string[]
 }
@@ -63,7 +65,7 @@ export class ConfigFaults extends Error {
   }
 }
 
-type Environment = Readonly<Record<string, string | undefined>>
+export type Environment = Readonly<Record<string, string | undefined>>
 
 const whole = (least: number, most: number, standard: number) =>
   z
@@ -198,6 +200,7 @@ export function readConfig(environment: Environment): Config {
     adminMail: env.GATEHOUSE_ADMIN_MAIL,
     keepPlansDays: env.GATEHOUSE_KEEP_PLANS_DAYS,
     logLevel: env.GATEHOUSE_LOG_LEVEL,
+    environment,
     insecure,
   }
 }

@@ -1,7 +1,10 @@
 // The doors of Gatehouse's own host, in one list, with the last word on whatever they throw.
 
 import express, { type ErrorRequestHandler, type Express } from 'express'
+import type { ImportApiDeps } from '../http/api/imports.ts'
 import { type LookupDeps, lookupRoutes } from '../http/api/lookups.ts'
+import { consoleRoutes } from '../http/console/console.ts'
+import type { DoorDeps } from '../http/console/door.ts'
 import { meRoutes } from '../http/me.ts'
 import { redirect, sendStylesheet } from '../http/pages.ts'
 import { faultProblem, notFound, sendProblem } from '../http/problem.ts'
@@ -12,7 +15,7 @@ import { type SignOutDeps, signOutRoutes } from '../http/sign-out.ts'
 
 export type Doors = Express
 
-export function routes(deps: AcsDeps & SloDeps & SignInDeps & SignOutDeps & LookupDeps): Doors {
+export function routes(deps: AcsDeps & SloDeps & SignInDeps & SignOutDeps & LookupDeps & ImportApiDeps & DoorDeps): Doors {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -27,6 +30,7 @@ export function routes(deps: AcsDeps & SloDeps & SignInDeps & SignOutDeps & Look
   app.use(meRoutes(deps))
   app.use(signOutRoutes(deps))
   app.use(lookupRoutes(deps))
+  app.use(consoleRoutes(deps))
   app.use((request, response) => sendProblem(request, response, notFound))
   const lastWord: ErrorRequestHandler = (error, request, response, _next) => {
     if (response.headersSent) return void response.destroy()

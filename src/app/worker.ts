@@ -1,7 +1,6 @@
 // What goes on by itself while Gatehouse serves: jobs and mails, imports by schedule and from watched folders, what is due for
 // people who have left. Any number of nodes may do it at once: each piece of work is taken in the database by one of them.
 
-import { spawn } from 'node:child_process'
 import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -17,6 +16,7 @@ import { coverage, deprovisionedBy } from '../store/coverage.ts'
 import type { Db } from '../store/db.ts'
 import { leftRuns } from '../store/import-pages.ts'
 import { policyReader } from '../store/policies.ts'
+import { runCommand } from './background.ts'
 import type { Config } from './config.ts'
 import { holder, isGone } from './holder.ts'
 import { mailDeliverer } from './mail.ts'
@@ -74,7 +74,14 @@ export function startWorker(parts: WorkerParts): Worker {
   }
 }
 
-function piecesOfWork({ config, db, ports, log, clock = () => new Date(), runImport = spawnImport }: WorkerParts) {
+function piecesOfWork({
+  config,
+  db,
+  ports,
+  log,
+  clock = () => new Date(),
+  runImport = (args) => runCommand(args, config.environment),
+}: WorkerParts) {
   const policies = policyReader(db)
   const memory = new Map<string, Deliverer>()
   const mail = config.mail && mailDeliverer(config.mail)
@@ -177,15 +184,4 @@ function droppedFiles(folder: string, now: Date): readonly string[] {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error
   }
-}
-
-const MAIN = new URL('../main.ts', import.meta.url).pathname
-
-/** @returns the exit code, as «gatehouse import» tells it */
-export function spawnImport(args: readonly string[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [MAIN, ...args, '--json'], { stdio: ['ignore', 'ignore', 'ignore'] })
-    child.once('error', reject)
-    child.once('exit', (code) => resolve(code ?? 1))
-  })
 }

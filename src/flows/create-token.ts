@@ -9,14 +9,14 @@ export const TOKEN_PREFIX = 'gatehouse_'
 
 export async function createToken(
   ports: Transactions & { tokens: ApiTokens; audit: Audit; mint: Mint },
-  { name, days, actor, now }: { name: string; days: number; actor: Actor; now: Date },
+  { name, days, mayWrite = false, actor, now }: { name: string; days: number; mayWrite?: boolean; actor: Actor; now: Date },
 ): Promise<{ readonly token: ApiToken; readonly secret: string }> {
   const secret = `${TOKEN_PREFIX}${ports.mint.secret()}`
   const expiresAt = new Date(now.getTime() + days * 86_400_000)
-  const token: ApiToken = { id: ports.mint.id('tok', now), name, secretHash: hashSecret(secret), createdAt: now, expiresAt }
+  const token: ApiToken = { id: ports.mint.id('tok', now), name, mayWrite, secretHash: hashSecret(secret), createdAt: now, expiresAt }
   await ports.inTransaction(async (tx) => {
     await ports.tokens.keep(tx, token)
-    await ports.audit.write(tx, [{ kind: 'token.created', at: now, actor, token: token.id, details: { name, expiresAt } }])
+    await ports.audit.write(tx, [{ kind: 'token.created', at: now, actor, token: token.id, details: { name, expiresAt, mayWrite } }])
   })
   return { token, secret }
 }

@@ -382,6 +382,8 @@ export interface Runs {
 export interface ApiToken {
   readonly id: TokenId
   readonly name: string
+  /** May begin, approve and finish things, too. */
+  readonly mayWrite: boolean
   readonly secretHash: string
   readonly createdAt: Date
   readonly expiresAt: Date

@@ -18,6 +18,8 @@ export type RunImportPorts = StagePorts & ApplyPorts
 export type SourceInForce = ImportSource & { readonly policy: SourcePolicy & { readonly imports: ImportRules } }
 
 export interface RunImport {
+  /** The run's id, where whoever began it had to know it beforehand. */
+  readonly id?: RunId
   readonly source: SourceInForce
   readonly policy: Policy
   readonly connector: Connector
@@ -49,7 +51,7 @@ export const LEASE_MS = 60_000
 export async function runImport(ports: RunImportPorts, ask: RunImport): Promise<ImportEnd> {
   const { clock, holder, source, mode, policy } = ask
   const fresh: ImportRun = {
-    id: ports.mint.id('run', clock()),
+    id: ask.id ?? ports.mint.id('run', clock()),
     kind: 'import',
     source: source.id,
     mode,

@@ -9,14 +9,22 @@ interface TokenRow {
   id: TokenId
   name: string
   secret_hash: string
+  may_write: unknown
   created_at: unknown
   expires_at: unknown
 }
 
 export const tokens: ApiTokens = {
   async keep(tx, token) {
-    const { id, name, secretHash, createdAt, expiresAt } = token
-    await inside(tx)('api_tokens').insert({ id, name, secret_hash: secretHash, created_at: createdAt, expires_at: expiresAt })
+    const { id, name, mayWrite, secretHash, createdAt, expiresAt } = token
+    await inside(tx)('api_tokens').insert({
+      id,
+      name,
+      may_write: mayWrite,
+      secret_hash: secretHash,
+      created_at: createdAt,
+      expires_at: expiresAt,
+    })
   },
   async revoke(tx, id, now) {
     const revoked = await inside(tx)('api_tokens').where({ id }).whereNull('revoked_at').update({ revoked_at: now })
@@ -38,5 +46,12 @@ export async function listTokens(db: Db, now: Date): Promise<readonly ApiToken[]
 }
 
 function toToken(row: TokenRow): ApiToken {
-  return { id: row.id, name: row.name, secretHash: row.secret_hash, createdAt: toDate(row.created_at), expiresAt: toDate(row.expires_at) }
+  return {
+    id: row.id,
+    name: row.name,
+    mayWrite: Boolean(row.may_write),
+    secretHash: row.secret_hash,
+    createdAt: toDate(row.created_at),
+    expiresAt: toDate(row.expires_at),
+  }
 }

@@ -3,17 +3,18 @@
 import { basename, resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Actor } from '../../domain/events.ts'
-import type { TokenId, UserId } from '../../domain/ids.ts'
+import type { RunId, TokenId, UserId } from '../../domain/ids.ts'
 import type { Policy } from '../../domain/policy.ts'
 import { type Connector, FeedFailure } from '../../flows/feed-ports.ts'
 import type { ImportRun } from '../../flows/import-ports.ts'
 import { runImport, type SourceInForce } from '../../flows/run-import.ts'
+import { runJson } from '../../http/import-words.ts'
 import { policyReader } from '../../store/policies.ts'
 import { holder, isGone } from '../holder.ts'
 import { webAsker } from '../outbound.ts'
 import { portsOf } from '../ports.ts'
 import { connectorOf } from '../sources.ts'
-import { printRun, runJson } from './import-words.ts'
+import { printRun } from './import-words.ts'
 import { CommandFailure, EXIT, feedProgress, inLittleMemory, plain, print, printJson, progress } from './output.ts'
 import { stopSignal } from './stopping.ts'
 import { atWork } from './workplace.ts'
@@ -27,6 +28,8 @@ interface Options {
   readonly json: boolean
   readonly resume: boolean
   readonly begunBy?: string
+  readonly runId?: string
+  readonly fileName?: string
 }
 
 export function importCommands(program: Command): void {
@@ -40,6 +43,8 @@ export function importCommands(program: Command): void {
     .option('--file <file>', 'the CSV file', fileNamed)
     .option('--json', 'answer with JSON', false)
     .addOption(new Option('--resume', 'only take up an import that was interrupted').default(false).hideHelp())
+    .addOption(new Option('--run-id <id>', 'the id that the run is to have').hideHelp())
+    .addOption(new Option('--file-name <name>', 'what the file was called where it came from').hideHelp())
     .addOption(new Option('--begun-by <actor>', 'who has begun it, where that is not the operator').hideHelp())
     .addHelpText(
       'after',
@@ -60,7 +65,7 @@ async function importPeople(name: string, options: Options): Promise<void> {
   await atWork(async ({ config, db, actor }) => {
     const policy = await policyReader(db).inForce()
     const source = sourceNamed(policy, name)
-    const place = { importDir: config.importDir, environment: process.env, ask: webAsker(config.internalHosts) }
+    const place = { importDir: config.importDir, environment: config.environment, ask: webAsker(config.internalHosts) }
     const telling = watching(options.json)
     const end = await runImport(portsOf(db), {
       source,
@@ -70,7 +75,8 @@ async function importPeople(name: string, options: Options): Promise<void> {
       mode: options.incremental ? 'incremental' : 'full',
       planOnly: options.planOnly,
       approved: options.approve,
-      ...(options.file === undefined ? {} : { file: basename(options.file) }),
+      ...(options.runId === undefined ? {} : { id: options.runId as RunId }),
+      ...(options.file === undefined ? {} : { file: options.fileName ?? basename(options.file) }),
       ...(options.resume ? { resumeOnly: true } : {}),
       actor: options.begunBy === undefined ? actor : actorNamed(options.begunBy),
       holder,
@@ -100,7 +106,7 @@ async function importPeople(name: string, options: Options): Promise<void> {
 }
 
 /** `system schedule`, `user usr_…`: as events tell it. */
-function actorNamed(text: string): Actor {
+export function actorNamed(text: string): Actor {
   const [kind, name = ''] = text.split(/ (.*)/s)
   if (kind === 'user') return { kind, id: name as UserId }
   if (kind === 'token') return { kind, id: name as TokenId, name }

@@ -1,81 +1,8 @@
-// How imports are told: counts, causes, states, for people and as JSON.
+// How imports are told on the command line.
 
 import type { ImportRun } from '../../flows/import-ports.ts'
+import { summaryOf } from '../../http/import-words.ts'
 import { plain, print, time } from './output.ts'
-
-/** What a run has come to, as every door tells it. */
-export interface ImportSummary {
-  readonly created: number
-  readonly linked: number
-  readonly updated: number
-  readonly unchanged: number
-  readonly disputed: number
-  readonly leavers: number
-  readonly refused: number
-  readonly held: number
-}
-
-/** By what the rows would do, or did. Of a run that is held, all that would have been written is. */
-export function summaryOf({ counts, state }: ImportRun): ImportSummary {
-  const of = (name: keyof typeof counts) => counts[name] ?? 0
-  const writes = of('create') + of('link') + of('update') + of('return') + of('leaver')
-  return {
-    created: of('create'),
-    linked: of('link'),
-    updated: of('update') + of('return'),
-    unchanged: of('unchanged'),
-    disputed: of('disputed'),
-    leavers: of('leaver'),
-    refused: of('refused') + of('faults'),
-    held: state === 'held' ? writes : 0,
-  }
-}
-
-export function runJson(run: ImportRun, source: string) {
-  const { id, mode, state, phase, kind, counts, details, startedAt, finishedAt, actor } = run
-  return {
-    run: id,
-    kind,
-    source,
-    mode,
-    outcome: outcomeOf(run),
-    state,
-    ...(state === 'running' ? { phase } : {}),
-    counts: summaryOf(run),
-    waiting: counts.waiting ?? 0,
-    applied: counts.applied ?? 0,
-    moved: counts.moved ?? 0,
-    passedOver: counts.passed ?? 0,
-    rows: counts.rows ?? 0,
-    badLines: counts.faults ?? 0,
-    ...(details.causes ? { heldBecause: details.causes } : {}),
-    ...(details.failure ? { failure: details.failure } : {}),
-    ...(details.harmed ? { harmed: details.harmed, people: details.people } : {}),
-    ...(details.leaversUnknown ? { leaversUnknown: details.leaversUnknown } : {}),
-    ...(details.read ? { read: details.read } : {}),
-    ...(details.file === undefined ? {} : { file: details.file }),
-    ...(details.approvedBy ? { approvedBy: details.approvedBy } : {}),
-    ...(details.undoes ? { undoes: details.undoes } : {}),
-    ...(details.undoneBy ? { undoneBy: details.undoneBy } : {}),
-    detectsLeavers: mode === 'full',
-    by: actor,
-    startedAt,
-    ...(finishedAt ? { finishedAt } : {}),
-  }
-}
-
-export function outcomeOf({
-  state,
-}: ImportRun): 'applied' | 'waiting' | 'held' | 'failed' | 'cancelled' | 'running' | 'superseded' | 'undone' {
-  switch (state) {
-    case 'done':
-      return 'applied'
-    case 'planned':
-      return 'waiting'
-    default:
-      return state
-  }
-}
 
 export function printRun(run: ImportRun, source: string): void {
   const { mode, state, details, counts, id } = run

@@ -1,20 +1,19 @@
 // gatehouse runs [list] | show | rows | approve | give | ignore | cancel, and gatehouse undo RUN
 
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { RunId, UserId } from '../../domain/ids.ts'
 import { type PlanDecision, planDecisions, type RowStatus, rowStatuses } from '../../domain/plan.ts'
-import type { Policy } from '../../domain/policy.ts'
-import { hide, isSensitive, shownChange } from '../../domain/sensitive.ts'
 import { cancelImport } from '../../flows/cancel-import.ts'
 import type { ImportRun, PlanRow } from '../../flows/import-ports.ts'
 import { approveRun, type Pick, type Settled, settleRow } from '../../flows/settle-rows.ts'
 import { undoImport } from '../../flows/undo-import.ts'
+import { outcomeOf, rowJson, runJson, summaryOf } from '../../http/import-words.ts'
 import { listRuns, planRows } from '../../store/import-pages.ts'
 import { policyReader } from '../../store/policies.ts'
 import { holder, isGone } from '../holder.ts'
 import { portsOf } from '../ports.ts'
-import { sourceNamed, throwUnlessDone } from './import-commands.ts'
-import { outcomeOf, printRun, runJson, summaryOf } from './import-words.ts'
+import { actorNamed, sourceNamed, throwUnlessDone } from './import-commands.ts'
+import { printRun } from './import-words.ts'
 import {
   atMost,
   CommandFailure,
@@ -61,6 +60,7 @@ export function runCommands(program: Command): void {
     .description('go ahead with all that waits, with one class of it, or with one row')
     .option('--decision <decision>', 'only these: create, link, update, return or leaver', oneOf(planDecisions))
     .option('--json', 'answer with JSON', false)
+    .addOption(begunBy())
     .action(approve)
   runs
     .command('give <run> <row> <who>')
@@ -84,7 +84,13 @@ export function runCommands(program: Command): void {
     .description('take an applied import back, where nothing newer stands in the way')
     .option('--plan-only', 'only say what would be taken back', false)
     .option('--json', 'answer with JSON', false)
+    .addOption(begunBy())
     .action(undo)
+}
+
+/** Where that is not the operator. */
+function begunBy(): Option {
+  return new Option('--begun-by <actor>', 'who has begun it').hideHelp()
 }
 
 function oneOf<Word extends string>(words: readonly Word[]) {
@@ -162,44 +168,14 @@ async function rows(id: string, options: RowsOptions): Promise<void> {
       ...(status ? { status } : {}),
       ...(options.decision ? { decision: options.decision } : {}),
     })
-    if (options.json) return printJson({ rows: found.map((row) => rowJson(row, policy, options.reveal)) })
-    for (const row of found) printRow(row, policy, options.reveal)
+    if (options.json) return printJson({ rows: found.map((row) => rowJson(row, policy.schema, options.reveal)) })
+    for (const row of found) printRow(row, options.reveal)
     if (found.length === options.limit) print(`(${options.limit} rows; --after ${found.at(-1)?.seq} shows those that follow)`)
     if (!found.length) print('There is none.')
   })
 }
 
-/** What the source said is in its own words: an attribute that a sensitive one is read from is hidden like it. */
-function saidOf({ said }: PlanRow, policy: Policy, reveal: boolean) {
-  if (!said) return undefined
-  if (reveal || ![...policy.schema.keys()].some((name) => isSensitive(policy.schema, name))) return said
-  return Object.fromEntries(Object.entries(said).map(([name, values]) => [name, hide(values)]))
-}
-
-function rowJson(row: PlanRow, policy: Policy, reveal: boolean) {
-  const { seq, place, externalId, status, planned } = row
-  const { decision, user, label, why, code, attributes, gained, lost, to, candidates, harms } = planned
-  return {
-    row: seq,
-    place,
-    key: externalId.value,
-    decision,
-    status,
-    ...(user === undefined ? {} : { user }),
-    ...(label === undefined ? {} : { userName: label }),
-    why,
-    ...(code === undefined ? {} : { code }),
-    ...(to === undefined ? {} : { becomes: to }),
-    attributes: attributes.map((one) => (reveal ? one : shownChange(one))),
-    gained,
-    lost,
-    ...(candidates.length ? { candidates } : {}),
-    ...(harms.length ? { harms } : {}),
-    said: saidOf(row, policy, reveal),
-  }
-}
-
-function printRow(row: PlanRow, _policy: Policy, reveal: boolean): void {
+function printRow(row: PlanRow, reveal: boolean): void {
   const { seq, place, externalId, status, planned } = row
   const who = planned.label ?? externalId.value
   print(
@@ -218,11 +194,12 @@ function printRow(row: PlanRow, _policy: Policy, reveal: boolean): void {
 async function settling(
   id: string,
   work: (place: Workplace, ask: Parameters<typeof approveRun>[1]) => Promise<Settled>,
-  options: { json: boolean },
+  options: { json: boolean; begunBy?: string },
 ): Promise<void> {
   inLittleMemory({ nursery: 'usual' })
   await atWork(async (place) => {
-    const { db, actor } = place
+    const { db } = place
+    const actor = options.begunBy === undefined ? place.actor : actorNamed(options.begunBy)
     const { run, source } = await runNamed(db, id)
     const policy = await policyReader(db).inForce()
     const ask = {
@@ -243,7 +220,11 @@ async function settling(
   })
 }
 
-async function approve(id: string, row: string | undefined, options: { decision?: PlanDecision; json: boolean }): Promise<void> {
+async function approve(
+  id: string,
+  row: string | undefined,
+  options: { decision?: PlanDecision; json: boolean; begunBy?: string },
+): Promise<void> {
   if (row !== undefined) return pick(id, row, options, { pick: 'yes' })
   await settling(
     id,
@@ -283,9 +264,10 @@ async function cancel(id: string, options: { json: boolean }): Promise<void> {
   })
 }
 
-async function undo(id: string, options: { planOnly: boolean; json: boolean }): Promise<void> {
+async function undo(id: string, options: { planOnly: boolean; json: boolean; begunBy?: string }): Promise<void> {
   inLittleMemory({ nursery: 'usual' })
-  await atWork(async ({ db, actor }) => {
+  await atWork(async ({ db, ...place }) => {
+    const actor = options.begunBy === undefined ? place.actor : actorNamed(options.begunBy)
     const { run, source } = await runNamed(db, id)
     const policy = await policyReader(db).inForce()
     const bar = progress('taking back', run.counts.applied ?? 0)

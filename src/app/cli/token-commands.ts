@@ -10,10 +10,11 @@ import { atMost, CommandFailure, plain, print, printJson, printTable, time } fro
 import { atWork } from './workplace.ts'
 
 export function tokenCommands(program: Command): void {
-  const token = program.command('token').description('tokens for the look-up API, /api/v1')
+  const token = program.command('token').description('tokens for the API, /api/v1')
   token
     .command('create <name>')
     .description('make a token; it is shown once')
+    .option('--write', 'it may begin imports, approve them and finish tasks, too', false)
     .option('--days <n>', 'how long it lasts', atMost(3650), 365)
     .option('--json', 'answer with JSON', false)
     .action(create)
@@ -21,10 +22,10 @@ export function tokenCommands(program: Command): void {
   token.command('revoke <id>').description('withdraw a token at once').option('--json', 'answer with JSON', false).action(revoke)
 }
 
-async function create(name: string, options: { days: number; json: boolean }): Promise<void> {
+async function create(name: string, options: { days: number; write: boolean; json: boolean }): Promise<void> {
   await atWork(async ({ db, actor, now }) => {
-    const { token, secret } = await createToken(portsOf(db), { name, days: options.days, actor, now })
-    if (options.json) return printJson({ id: token.id, name, expiresAt: token.expiresAt, token: secret })
+    const { token, secret } = await createToken(portsOf(db), { name, days: options.days, mayWrite: options.write, actor, now })
+    if (options.json) return printJson({ id: token.id, name, mayWrite: token.mayWrite, expiresAt: token.expiresAt, token: secret })
     print(secret)
     print(`\n${token.id}, until ${time(token.expiresAt)}. It is not shown again.`)
   })
@@ -32,11 +33,23 @@ async function create(name: string, options: { days: number; json: boolean }): P
 
 async function list(options: { json: boolean }): Promise<void> {
   await atWork(async ({ db, now }) => {
-    const tokens = (await listTokens(db, now)).map(({ id, name, createdAt, expiresAt }) => ({ id, name, createdAt, expiresAt }))
+    const tokens = (await listTokens(db, now)).map(({ id, name, mayWrite, createdAt, expiresAt }) => ({
+      id,
+      name,
+      mayWrite,
+      createdAt,
+      expiresAt,
+    }))
     if (options.json) return printJson({ tokens })
     printTable(
-      ['ID', 'NAME', 'MADE', 'UNTIL'],
-      tokens.map((one) => [one.id, plain(one.name), time(one.createdAt), time(one.expiresAt)]),
+      ['ID', 'NAME', 'FOR', 'MADE', 'UNTIL'],
+      tokens.map((one) => [
+        one.id,
+        plain(one.name),
+        one.mayWrite ? 'looking and writing' : 'looking',
+        time(one.createdAt),
+        time(one.expiresAt),
+      ]),
     )
   })
 }

@@ -1,8 +1,9 @@
 // The demo: Gatehouse on embedded SQLite, an identity provider and a legacy app, in one process on loopback. Starts only
 // when asked for by name, and never beside anything that looks like production.
 
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parsePolicyFile } from '../../domain/documents.ts'
 import { applyPolicy } from '../../flows/apply-policy.ts'
 import { openDatabase } from '../../store/db.ts'
@@ -14,6 +15,7 @@ import { metadataReader } from '../metadata-reader.ts'
 import { outbound } from '../outbound.ts'
 import { portsOf } from '../ports.ts'
 import { bound, listen } from '../server.ts'
+import { startWorker } from '../worker.ts'
 import { demoIdentityProvider } from './identity-provider.ts'
 import { demoLegacyApp } from './legacy-app.ts'
 import { type DemoPerson, demoPeople } from './people.ts'
@@ -40,6 +42,7 @@ const PRODUCTION_ONLY = [
 ] as const
 
 const CONNECTION = 'demo'
+const HR_FILE = 'people.csv'
 
 /** @throws ConfigFaults */
 export async function startDemo(environment: Environment): Promise<Demo> {
@@ -64,11 +67,13 @@ export async function startDemo(environment: Environment): Promise<Demo> {
     stops.push(() => closed(legacyApp))
 
     const appHost = `app.localhost:${config.port}`
+    writeHrFile(config.importDir, people)
     await applyDemoPolicy(config, db, { metadataUrl: entityId, appHost, upstream: `http://127.0.0.1:${appPort}` })
     const keys = await serviceProviderKeys(config)
     const house = assemble({ config, db, keys, secretKey: secretKey(config) })
     const running = await listen(house, { port: config.port, address: config.listenAddress, baseUrl })
-    stops.push(running.stop)
+    const worker = startWorker({ config, db, ports: portsOf(db), log: house.log })
+    stops.push(running.stop, worker.stop)
     return {
       gatehouse: baseUrl.origin,
       app: `http://${appHost}`,
@@ -133,6 +138,28 @@ async function applyDemoPolicy(
         ],
       },
     ],
+    // What a personnel office would send: somebody whom nobody has seen yet, and everybody who may sign in.
+    sources: [
+      {
+        name: 'hr',
+        kind: 'csv',
+        key: 'employeeNumber',
+        csv: { file: HR_FILE },
+        lifecycle: { leavers: 'deprovision' },
+        approve: { new: 'auto', exact: 'auto', update: 'auto', leaver: 'ask' },
+        matching: [{ by: ['email'], link: 'auto' }],
+        mapping: [
+          { to: 'userName', from: 'attributes.email' },
+          { to: 'email', from: 'attributes.email' },
+          { to: 'givenName', from: 'attributes.givenName' },
+          { to: 'familyName', from: 'attributes.familyName' },
+          { to: 'department', from: 'attributes.department' },
+          { to: 'employeeNumber', from: 'attributes.employeeNumber' },
+        ],
+      },
+    ],
+    targets: [{ name: 'badges', kind: 'manual', instructions: 'Collect the badge and switch it off at the front desk.' }],
+    entitlements: [{ name: 'console', when: "'administrators' in groups", administrator: true }],
     apps: [
       {
         name: 'legacy',
@@ -162,6 +189,21 @@ async function applyDemoPolicy(
       : { faults }
   if ('faults' in applied)
     throw new Error(`the demo’s own policy is wrong: ${applied.faults.map(({ path, message }) => `${path}: ${message}`).join('; ')}`)
+}
+
+/** Once: whoever plays with it finds it as they left it. */
+function writeHrFile(folder: string, people: readonly DemoPerson[]): void {
+  const file = join(folder, HR_FILE)
+  if (existsSync(file)) return
+  const all = [
+    ...people,
+    { id: 'demo-1006', email: 'dorothy@corp.example', givenName: 'Dorothy', familyName: 'Vaughan', department: 'Research' },
+  ]
+  const lines = all.map(({ id, email, givenName, familyName, department }) =>
+    [id.replace('demo-', 'E'), email, givenName, familyName, department].join(','),
+  )
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(file, ['employeeNumber,email,givenName,familyName,department', ...lines, ''].join('\n'))
 }
 
 function closed(server: ReturnType<typeof createServer>): Promise<void> {

@@ -2,14 +2,23 @@
 // token. Reads only.
 
 import { type Request, type Response, Router } from 'express'
+import type { TokenId } from '../../domain/ids.ts'
 import { readReference } from '../../domain/ids.ts'
 import { hashSecret } from '../../flows/secrets.ts'
 import { sendJson } from '../pages.ts'
 import { notFound, type Problem, sendProblem } from '../problem.ts'
+import { type ImportApiDeps, importApi } from './imports.ts'
+
+/** Whose token it is, for whatever is done with it. */
+export interface TokenHolder {
+  readonly id: TokenId
+  readonly name: string
+  readonly mayWrite: boolean
+}
 
 export interface LookupDeps {
   readonly clock: () => Date
-  readonly findToken: (secretHash: string, now: Date) => Promise<unknown>
+  readonly findToken: (secretHash: string, now: Date) => Promise<TokenHolder | undefined>
   readonly listUsers: (page: { search?: string | undefined; limit: number }) => Promise<readonly unknown[]>
   readonly findUser: (who: string) => Promise<unknown>
   readonly listSignIns: (page: { limit: number }) => Promise<readonly unknown[]>
@@ -23,12 +32,16 @@ const unauthorized: Problem = {
   code: 'no-token',
 }
 
-export function lookupRoutes(deps: LookupDeps): Router {
+export function lookupRoutes(deps: LookupDeps & ImportApiDeps): Router {
   const router = Router()
   router.use('/api/v1', async (request, response, next) => {
     request.headers.accept = 'application/json'
     const secret = /^Bearer ([\w-]{20,200})$/.exec(request.headers.authorization ?? '')?.[1]
-    if (secret && (await deps.findToken(hashSecret(secret), deps.clock()))) return next()
+    const token = secret && (await deps.findToken(hashSecret(secret), deps.clock()))
+    if (token) {
+      response.locals.token = token
+      return next()
+    }
     response.setHeader('WWW-Authenticate', 'Bearer')
     await sendProblem(request, response, unauthorized)
   })
@@ -44,6 +57,7 @@ export function lookupRoutes(deps: LookupDeps): Router {
     const reference = readReference(String(request.params.reference))
     await answer(request, response, reference && (await deps.findSignIn(reference)))
   })
+  importApi(router, deps)
   return router
 }
 
