@@ -17,6 +17,7 @@ export interface EvidenceRun {
   readonly by: string
   readonly file?: string
   readonly approvedBy?: string
+  readonly approvedAt?: Date
 }
 
 export interface EvidenceJob {
@@ -92,7 +93,8 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
       text: `${run.source} was read${file}, ${run.mode}, by ${run.by}: ${text(end.details.reason)}`,
       reference: run.id,
     })
-    if (run.approvedBy) lines.push({ at: run.startedAt, what: 'approved', text: `approved by ${run.approvedBy}`, reference: run.id })
+    if (run.approvedBy)
+      lines.push({ at: run.approvedAt ?? run.startedAt, what: 'approved', text: `approved by ${run.approvedBy}`, reference: run.id })
   }
   if (missing)
     lines.push({
@@ -135,7 +137,10 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     lines.push({ ...(task.doneAt ? { at: task.doneAt } : {}), what: 'task', text: `${task.title}: ${how}`, reference: task.id })
   }
   const far = (one: EvidenceLine) => one.at?.getTime() ?? Number.POSITIVE_INFINITY
-  const sorted = [...lines].sort((a, b) => far(a) - far(b))
+  // What was written at one moment is told in the order in which it follows.
+  const sorted = [...lines].sort(
+    (a, b) => (far(a) === far(b) ? 0 : far(a) < far(b) ? -1 : 1) || ORDER.indexOf(a.what) - ORDER.indexOf(b.what),
+  )
   const complete = sorted.every(({ at }) => at !== undefined)
   const [first] = sorted
   const final = sorted.at(-1)
@@ -146,6 +151,8 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     ...(complete && first?.at && final?.at ? { tookMs: final.at.getTime() - first.at.getTime() } : {}),
   }
 }
+
+const ORDER: readonly EvidenceLine['what'][] = ['word', 'approved', 'grace', 'state', 'entitlements', 'sessions', 'told', 'task']
 
 function text(value: unknown): string {
   return value === undefined || value === null ? '' : String(value)

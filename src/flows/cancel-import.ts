@@ -1,6 +1,6 @@
 // Stops a run. Whoever works on it notices with the next batch; what was applied stands, and nothing else follows from it.
 
-import type { Actor } from '../domain/events.ts'
+import { type Actor, actorName } from '../domain/events.ts'
 import type { RunId } from '../domain/ids.ts'
 import type { ImportRun, Imports } from './import-ports.ts'
 import type { Audit, Transactions } from './ports.ts'
@@ -14,7 +14,7 @@ export async function cancelImport(
     const run = await ports.imports.take(tx, id)
     if (!run) return `there is no run ${id}`
     if (!['running', 'held', 'planned', 'waiting'].includes(run.state)) return `the run is ${run.state} already`
-    const by = `${actor.kind} ${'name' in actor ? actor.name : actor.id}`
+    const by = actorName(actor)
     const cancelled: ImportRun = { ...run, state: 'cancelled', details: { ...run.details, cancelledBy: by }, finishedAt: now }
     await ports.imports.put(tx, cancelled, now)
     await ports.audit.write(tx, [

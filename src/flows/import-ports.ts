@@ -58,6 +58,8 @@ export interface ImportDetails {
   readonly undoes?: RunId
   readonly undoneBy?: RunId
   readonly approvedBy?: string
+  /** ISO 8601, UTC. */
+  readonly approvedAt?: string
   readonly cancelledBy?: string
   /** Apply nothing by itself. */
   readonly planOnly?: boolean

@@ -2,7 +2,7 @@
 // itself. One at a time for each source, on all nodes together; whoever works on a run says so every few seconds, and a run of
 // which nothing is heard any more is taken up by the next one who looks.
 
-import type { Actor } from '../domain/events.ts'
+import { type Actor, actorName } from '../domain/events.ts'
 import type { RunId } from '../domain/ids.ts'
 import type { ImportSource, Policy } from '../domain/policy.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
@@ -62,7 +62,7 @@ export async function runImport(ports: RunImportPorts, ask: RunImport): Promise<
     counts: {},
     details: { ...(ask.file === undefined ? {} : { file: ask.file }), ...(ask.planOnly ? { planOnly: true } : {}) },
     startedAt: clock(),
-    actor: `${ask.actor.kind} ${'name' in ask.actor ? ask.actor.name : ask.actor.id}`,
+    actor: actorName(ask.actor),
   }
   let resumed: ImportRun | undefined
   for (;;) {
@@ -176,7 +176,7 @@ async function work(ports: RunImportPorts, ask: RunImport, fresh: ImportRun, kee
   await ports.inTransaction(async (tx) => {
     if (approved) {
       await ports.imports.approveAll(tx, run.id)
-      run = { ...run, details: { ...run.details, approvedBy: run.actor } }
+      run = { ...run, details: { ...run.details, approvedBy: run.actor, approvedAt: clock().toISOString() } }
     }
     await keep(tx, run)
     await ports.imports.supersede(tx, run, clock())

@@ -1,7 +1,7 @@
 // A person's word on what a run has planned: all of it, one class, or a row, which they may give to somebody who is here, to
 // somebody new, or to nobody. Applying still does exactly what is planned then, and leaves out whoever has moved.
 
-import type { Actor } from '../domain/events.ts'
+import { type Actor, type AuditEvent, actorName } from '../domain/events.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
 import { type PlanDecision, planned } from '../domain/plan.ts'
 import type { Policy } from '../domain/policy.ts'
@@ -35,7 +35,9 @@ export async function approveRun(ports: SettlePorts, ask: SettleRows & { readonl
   const { decision, actor, clock } = ask
   return heldFor(ports, ask, async (run, keep) => {
     if (run.state === 'waiting') {
-      let current: ImportRun = { ...run, state: 'running', phase: 'applying' }
+      const details = { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() }
+      let current: ImportRun = { ...run, state: 'running', phase: 'applying', details }
+      await ports.inTransaction((tx) => ports.audit.write(tx, [approval(run, decision, actor, clock())]))
       for (let after = 0; ; ) {
         const rows = await ports.importReads.rows(run.id, { after, size: BATCH, status: 'waiting', ...(decision ? { decision } : {}) })
         const last = rows.at(-1)
@@ -49,21 +51,23 @@ export async function approveRun(ports: SettlePorts, ask: SettleRows & { readonl
       ...run,
       state: 'running',
       phase: 'applying',
-      details: { ...run.details, approvedBy: `${actor.kind} ${'name' in actor ? actor.name : actor.id}` },
+      details: { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() },
     }
     await ports.inTransaction(async (tx) => {
       await ports.imports.approveAll(tx, run.id, decision)
       await keep(tx, approved)
       await ports.imports.supersede(tx, approved, clock())
-      await ports.audit.write(tx, [
-        { kind: 'run.approved', at: clock(), actor, run: run.id, source: run.source, details: { decision: decision ?? 'all' } },
-      ])
+      await ports.audit.write(tx, [approval(run, decision, actor, clock())])
     })
     return apply(ports, runAsk(ask), approved, keep)
   })
 }
 
 const BATCH = 500
+
+function approval(run: ImportRun, decision: PlanDecision | undefined, actor: Actor, at: Date): AuditEvent {
+  return { kind: 'run.approved', at, actor, run: run.id, source: run.source, details: { decision: decision ?? 'all' } }
+}
 
 export type Pick =
   | { readonly pick: 'yes' }

@@ -2,7 +2,7 @@
 // access it ended has it again. A row whose person was changed since, by anybody, stands in its own way and is left and told.
 
 import { decideAgain } from '../domain/decide.ts'
-import type { Actor } from '../domain/events.ts'
+import { type Actor, actorName } from '../domain/events.ts'
 import type { RunId } from '../domain/ids.ts'
 import { transition } from '../domain/lifecycle.ts'
 import type { User } from '../domain/model.ts'
@@ -79,7 +79,7 @@ export async function undoImport(ports: RunImportPorts, ask: UndoImport): Promis
     counts: {},
     details: { undoes: taken.id },
     startedAt: now,
-    actor: `${actor.kind} ${'name' in actor ? actor.name : actor.id}`,
+    actor: actorName(actor),
   }
   const walk = async (each: (rows: readonly PlanRow[]) => Promise<void>) => {
     for (let after = 0; ; ) {

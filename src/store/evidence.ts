@@ -42,6 +42,7 @@ export async function evidenceParts(db: Db, user: UserId): Promise<EvidenceParts
       by: run.actor,
       ...(run.details.file === undefined ? {} : { file: run.details.file }),
       ...(run.details.approvedBy === undefined ? {} : { approvedBy: run.details.approvedBy }),
+      ...(run.details.approvedAt === undefined ? {} : { approvedAt: new Date(run.details.approvedAt) }),
     })),
     jobs: jobs.map(({ id, target, state, attempts, createdAt, endedAt, lastError, payload }) => ({
       id,

@@ -23,13 +23,15 @@ export function eventsOf(change: UserCommit, { actor, now, signIn, run }: Commit
     const linked = link && record ? { linked: { externalId: record.externalId.value, why: link.why } } : {}
     events.push({ ...common, ...about, kind: 'user.created', details: { attributes, ...moved, ...linked } })
   }
-  if (change.transition) events.push(stateEvent(common, { transition: change.transition }))
+  const ends = change.transition !== undefined && change.transition.to !== 'active'
+  if (change.transition) events.push(stateEvent(common, { transition: change.transition, ...(ends ? { entitled } : {}) }))
   if (link && record && change.kind !== 'create') {
     const { replaces, why } = link
     const details = { externalId: record.externalId.value, ...(replaces ? { before: replaces.value } : {}), why }
     events.push({ ...common, ...about, kind: replaces ? 'user.relinked' : 'user.linked', details })
   }
-  if (change.kind === 'update' && (attributes.length || Object.keys(moved).length))
+  // What goes with the end of access is told with it.
+  if (change.kind === 'update' && (attributes.length || (Object.keys(moved).length && !ends)))
     events.push({ ...common, ...about, kind: 'user.updated', details: { attributes, ...moved } })
   return events
 }

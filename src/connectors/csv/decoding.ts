@@ -1,4 +1,4 @@
-// Turns a file's bytes into UTF-8, whatever they are, and refuses what is not what it says it is: a name that was read in the
+// Turns a file's bytes into text, whatever they are, and refuses what is not what it says it is: a name that was read in the
 // wrong encoding would be written into somebody's profile.
 
 import { isUtf8 } from 'node:buffer'
@@ -24,8 +24,8 @@ export function encodingOf(head: Uint8Array, wanted: CsvSettings['encoding']): E
   return wanted
 }
 
-/** UTF-8, without the mark. */
-export async function* decoded(head: Buffer, more: AsyncIterator<Buffer>, encoding: Encoding): AsyncGenerator<Buffer, void, void> {
+/** Without the mark, some of it at a time. */
+export async function* decoded(head: Buffer, more: AsyncIterator<Buffer>, encoding: Encoding): AsyncGenerator<string, void, void> {
   const turn = encoding === 'utf-8' ? utf8() : other(encoding)
   for (let chunk: Buffer | undefined = head; chunk !== undefined; ) {
     const next: IteratorResult<Buffer> = chunk.length ? await more.next() : { done: true, value: undefined }
@@ -35,9 +35,9 @@ export async function* decoded(head: Buffer, more: AsyncIterator<Buffer>, encodi
   }
 }
 
-type Turn = (chunk: Buffer, last: boolean) => Buffer
+type Turn = (chunk: Buffer, last: boolean) => string
 
-/** Looked at and passed on as it is: most files are UTF-8, and most of the time is spent elsewhere. */
+/** By itself, and not by a decoder that throws: it tells the line. */
 function utf8(): Turn {
   let rest: Buffer = Buffer.alloc(0)
   let begun = false
@@ -53,7 +53,7 @@ function utf8(): Turn {
     if (!isUtf8(text)) throw new FeedFailure('malformed', notUtf8(text, line))
     rest = bytes.subarray(whole)
     for (let at = text.indexOf(0x0a); at >= 0; at = text.indexOf(0x0a, at + 1)) line++
-    return text
+    return text.toString('utf8')
   }
 }
 
@@ -86,7 +86,7 @@ function other(encoding: Encoding): Turn {
   const decoder = new TextDecoder(encoding, { fatal: true })
   return (chunk, last) => {
     try {
-      return Buffer.from(decoder.decode(chunk, { stream: !last }))
+      return decoder.decode(chunk, { stream: !last })
     } catch (error) {
       throw new FeedFailure('malformed', `the file is not ${encoding}, as csv.encoding or its first bytes say`, { cause: error })
     }
