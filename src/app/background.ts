@@ -60,7 +60,26 @@ export function uploads(importDir: string): Upload {
     const folder = join(importDir, 'uploads')
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     const path = join(folder, `${mint.secret()}.csv`)
-    await pipeline(content, createWriteStream(path, { mode: 0o600 }))
+    try {
+      await pipeline(content, atMost(LARGEST_UPLOAD), createWriteStream(path, { mode: 0o600 }))
+    } catch (error) {
+      rmSync(path, { force: true })
+      throw error
+    }
     return { path, discard: async () => rmSync(path, { force: true }) }
+  }
+}
+
+const LARGEST_UPLOAD = 2 * 1024 ** 3
+
+function atMost(bytes: number) {
+  return async function* (content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    let size = 0
+    for await (const part of content) {
+      size += part.length
+      // The door answers with this.
+      if (size > bytes) throw Object.assign(new Error(`the file is larger than ${bytes} bytes`), { status: 413 })
+      yield part
+    }
   }
 }

@@ -57,7 +57,7 @@ export function healthOf(
   else if (mode === 'full' && !counts.meant)
     hold(
       'feed.filtered',
-      `none of the ${counts.rows} rows passes ${filter ?? 'the filter'}${usual?.meant ? `, and the last time ${usual.meant} did` : ''}`,
+      `none of the ${counts.rows} rows ${filter === undefined ? 'has a key that can be used' : `passes ${filter}`}${usual?.meant ? `, and the last time ${usual.meant} did` : ''}`,
     )
   else if (mode === 'full' && usual && counts.meant < usual.meant * smallest)
     hold(
@@ -67,7 +67,7 @@ export function healthOf(
   const missing = missingColumns(feed, needed)
   if (missing.length) hold('feed.column-missing', missing.join('; '))
   if (doubled.length) {
-    const told = doubled.slice(0, MOST_TOLD).map(({ key, places }) => `«${key}» (${places.join(', ')})`)
+    const told = doubled.slice(0, MOST_TOLD).map(({ key, places }) => `«${key}» (${some(places, MOST_TOLD)})`)
     const more = doubled.length > MOST_TOLD ? ` and ${doubled.length - MOST_TOLD} more` : ''
     hold(
       'feed.duplicate-keys',
@@ -84,9 +84,9 @@ function missingColumns({ columns, counts, usual, mode }: Feed, needed: readonly
   if (columns) {
     return needed
       .filter((name) => !columns.some((column) => couldBeSame(column, name)))
-      .map((name) => `there is no column «${name}», which the mapping reads; there are ${columns.slice(0, 30).join(', ')}`)
+      .map((name) => `there is no column «${name}», which the mapping reads; there are ${columns.length ? some(columns, 30) : 'none'}`)
   }
-  if (mode !== 'full' || !usual || !counts.meant) return []
+  if (mode !== 'full' || !usual || !counts.rows) return []
   return needed.flatMap((name) => {
     const had = Object.entries(usual.attributes).find(([attribute]) => couldBeSame(attribute, name))
     const has = Object.keys(counts.attributes).some((attribute) => couldBeSame(attribute, name))
@@ -94,3 +94,10 @@ function missingColumns({ columns, counts, usual, mode }: Feed, needed: readonly
     return [`nobody has «${name}» any more, which the mapping reads; the last time ${had[1]} had it`]
   })
 }
+
+function some(all: readonly string[], most: number): string {
+  const told = all.slice(0, most).map((one) => (one.length > LONGEST_TOLD ? `${one.slice(0, LONGEST_TOLD)}…` : one))
+  return `${told.join(', ')}${all.length > most ? ', …' : ''}`
+}
+
+const LONGEST_TOLD = 100

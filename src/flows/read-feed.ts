@@ -1,6 +1,7 @@
 // Reads a feed within its limits: so many rows, so long altogether, so long without a word. Whatever goes wrong ends it by name,
 // and a connector that does not give up when it is told to is left behind.
 
+import { setImmediate as turn } from 'node:timers/promises'
 import { type Connector, type Feed, type FeedBatch, type FeedColumns, type FeedEnd, FeedFailure } from './feed-ports.ts'
 
 export interface ReadFeed {
@@ -20,7 +21,7 @@ export interface ReadingFeed {
 }
 
 export async function readFeed({ connector, since, most, size, stop }: ReadFeed): Promise<ReadingFeed> {
-  const whole = AbortSignal.timeout(most.ms)
+  const whole = AbortSignal.timeout(Math.ceil(most.ms))
   const impatient = new AbortController()
   const signal = AbortSignal.any([stop, whole, impatient.signal])
   const failure = (error: unknown): FeedFailure => {
@@ -34,22 +35,26 @@ export async function readFeed({ connector, since, most, size, stop }: ReadFeed)
   }
   /** Whoever does not answer in time has not answered, whether it notices or not. */
   const inTime = async <Answer>(ask: () => Promise<Answer>): Promise<Answer> => {
+    // Whoever has been told to give up and goes on is not asked again.
+    if (signal.aborted) throw failure(signal.reason)
     const patience = setTimeout(() => impatient.abort(), most.patienceMs)
-    const answer = ask()
+    let lastChance: NodeJS.Timeout | undefined
     let no = () => {}
     const gaveUp = new Promise<never>((_, reject) => {
-      no = () => setTimeout(() => reject(new Error('it does not give up')), LAST_CHANCE_MS)
-      if (signal.aborted) no()
-      else signal.addEventListener('abort', no, { once: true })
+      no = () => {
+        lastChance = setTimeout(() => reject(new Error('it does not give up')), LAST_CHANCE_MS)
+      }
+      signal.addEventListener('abort', no, { once: true })
     })
-    answer.catch(() => {})
-    gaveUp.catch(() => {})
     try {
+      const answer = ask()
+      answer.catch(() => {})
       return await Promise.race([answer, gaveUp])
     } catch (error) {
       throw failure(error)
     } finally {
       clearTimeout(patience)
+      clearTimeout(lastChance)
       signal.removeEventListener('abort', no)
     }
   }
@@ -76,7 +81,10 @@ async function* within(
         if (held) yield held
         return step.value
       }
-      count += step.value.rows.length + step.value.faults.length
+      const more = step.value.rows.length + step.value.faults.length
+      // One that says nothing again and again, without waiting for anything, would let no clock run.
+      if (!more) await turn()
+      count += more
       if (count > most) throw new FeedFailure('too-large', `there are more than ${most} rows (feed.rows)`)
       held = held ? joined(held, step.value) : step.value
       if (held.rows.length + held.faults.length < size) continue

@@ -11,6 +11,7 @@ import { listen, type Running } from '../../src/app/server.ts'
 import { type PolicyFile, parsePolicyFile } from '../../src/domain/documents.ts'
 import type { Actor } from '../../src/domain/events.ts'
 import { applyPolicy } from '../../src/flows/apply-policy.ts'
+import type { BeginWork } from '../../src/flows/background-ports.ts'
 import type { Verifier } from '../../src/http/saml/verification-pool.ts'
 import type { Db } from '../../src/store/db.ts'
 import { type Dialect, testDatabase } from './databases.ts'
@@ -100,6 +101,8 @@ export interface HouseOptions {
   readonly verifier?: Verifier
   readonly spKeys?: KeyPair
   readonly idp?: { readonly entityId: string; readonly keys: KeyPair }
+  /** In this process, instead of in one of its own. */
+  readonly beginWork?: (db: Db) => BeginWork
 }
 
 /** Made once a process; making them takes longer than most tests. */
@@ -136,6 +139,7 @@ export async function startHouse({
     secretKey: 'a key for tests that is long enough',
     clock: () => clock.now,
     ...(fixed.verifier ? { verifier: fixed.verifier } : {}),
+    ...(fixed.beginWork ? { beginWork: fixed.beginWork(db) } : {}),
     log: pino({ level: 'trace' }, { write: (line: string) => log.push(line) }),
   })
 

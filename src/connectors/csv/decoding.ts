@@ -9,7 +9,10 @@ export type Encoding = Exclude<CsvSettings['encoding'], 'auto'>
 
 /** By the byte order mark where there is one (Unicode 15, section 23.8); UTF-8 otherwise, and never a guess. */
 export function encodingOf(head: Uint8Array, wanted: CsvSettings['encoding']): Encoding {
-  const [a, b, c] = head
+  const [a, b, c, d] = head
+  if (a === 0x1f && b === 0x8b) throw new FeedFailure('malformed', 'the file is compressed (gzip); unpack it first')
+  if (a === 0x50 && b === 0x4b && c === 0x03 && d === 0x04)
+    throw new FeedFailure('malformed', 'the file is an archive or an Excel workbook; save it as CSV')
   const marked =
     a === 0xff && b === 0xfe
       ? 'utf-16le'
