@@ -68,6 +68,7 @@ const HOMES: Readonly<Record<string, (file: string) => boolean>> = {
   oauth4webapi: (file) => file === 'connectors/http-client.ts',
   croner: (file) => file === 'app/schedule.ts',
   nodemailer: (file) => file === 'app/mail.ts',
+  'pg-copy-streams': (file) => file === 'store/transactions.ts',
   sqlite3: (file) => file === 'store/sqlite-client.ts' || file === 'store/db.ts',
   httpxy: (file) => file === 'http/gate/gate.ts',
   cookie: (file) => file === 'http/cookies.ts',

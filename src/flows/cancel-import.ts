@@ -4,6 +4,7 @@ import { type Actor, actorName } from '../domain/events.ts'
 import type { RunId } from '../domain/ids.ts'
 import type { ImportRun, Imports } from './import-ports.ts'
 import type { Audit, Transactions } from './ports.ts'
+import { isWholePlan } from './run-import.ts'
 
 /** A string: why not. */
 export async function cancelImport(
@@ -17,6 +18,8 @@ export async function cancelImport(
     const by = actorName(actor)
     const cancelled: ImportRun = { ...run, state: 'cancelled', details: { ...run.details, cancelledBy: by }, finishedAt: now }
     await ports.imports.put(tx, cancelled, now)
+    // Whoever reads may be gone; a plan that was whole can still be looked at.
+    if (run.kind === 'import' && run.state === 'running' && run.phase === 'reading' && !isWholePlan(run)) await ports.imports.discard(tx, id)
     await ports.audit.write(tx, [
       { kind: 'run.cancelled', at: now, actor, run: id, source: run.source, details: { was: run.state, ...run.counts } },
     ])

@@ -4,7 +4,7 @@ import type { Known, Question } from '../domain/deciding.ts'
 import type { Actor } from '../domain/events.ts'
 import type { FeedCounts, Health } from '../domain/feed-health.ts'
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
-import type { Leaving } from '../domain/lifecycle.ts'
+import type { Leaving, LifecycleState } from '../domain/lifecycle.ts'
 import type { AttributeValues, ExternalId, RecordOnFile, User } from '../domain/model.ts'
 import type { PlanDecision, Planned, RowStatus } from '../domain/plan.ts'
 import type { Harm } from '../domain/safeguard.ts'
@@ -129,6 +129,8 @@ export interface ImportReads {
   applied(run: RunId, after: number, size: number): Promise<readonly PlanRow[]>
   /** Within a transaction that is about to unmake them. */
   hasSignedIn(tx: Tx, user: UserId): Promise<boolean>
+  /** What somebody was before a run changed that; undefined where it did not. */
+  stateBefore(tx: Tx, user: UserId, run: RunId): Promise<LifecycleState | undefined>
   /** Which of these subjects a person has said to leave alone. */
   ignored(source: SourceId, keys: readonly string[]): Promise<ReadonlySet<string>>
   rowsAt(run: RunId, seqs: readonly number[]): Promise<readonly PlanRow[]>
@@ -146,23 +148,30 @@ export interface SourceState {
   readonly nextIncrementalAt?: Date
 }
 
-/** Who works on a run, so that others can tell whether it goes on: `host pid token`. */
+/** Who works on a run, so that others can tell whether it goes on: `place pid token`. */
 export type Holder = string
 
+export interface Running {
+  readonly run: ImportRun
+  readonly holder: Holder | undefined
+  readonly heldUntil: Date | undefined
+}
+
 export interface Imports {
-  /** The run of this source that is being worked on. */
-  running(
-    tx: Tx,
-    source: SourceId,
-  ): Promise<{ readonly run: ImportRun; readonly holder: Holder | undefined; readonly heldUntil: Date | undefined } | undefined>
+  /** The run of this source that is being worked on. Of those who ask at once, one sees what the other one has begun. */
+  running(tx: Tx, source: SourceId): Promise<Running | undefined>
   take(tx: Tx, id: RunId): Promise<ImportRun | undefined>
   /** A new run, held by this holder. */
   begin(tx: Tx, run: ImportRun, by: { readonly actor: Actor; readonly holder: Holder; readonly until: Date }): Promise<void>
   /** Writes how far it is. False: it is not this holder's any more, or was stopped. */
   keep(tx: Tx, run: ImportRun, by: { readonly holder: Holder; readonly now: Date; readonly until: Date }): Promise<boolean>
+  /** Says that it goes on, and nothing of how far it is. False: as with `keep`. */
+  beat(tx: Tx, id: RunId, by: { readonly holder: Holder; readonly until: Date }): Promise<boolean>
   /** Whoever takes up a run that was left. */
   hold(tx: Tx, id: RunId, by: { readonly holder: Holder; readonly until: Date }): Promise<void>
-  /** Without a holder: held, waiting, ended. */
+  /** Put down by whoever works on it: held, waiting, ended. False, and nothing is written: as with `keep`. */
+  release(tx: Tx, run: ImportRun, by: { readonly holder: Holder; readonly now: Date }): Promise<boolean>
+  /** The same, whoever works on it. */
   put(tx: Tx, run: ImportRun, now: Date): Promise<void>
   addRows(tx: Tx, run: RunId, rows: readonly PlanRow[]): Promise<void>
   /** Numbers of what must be there once, by row. */
@@ -172,7 +181,10 @@ export interface Imports {
   /** All that an interrupted reading has left. */
   discard(tx: Tx, run: RunId): Promise<void>
   rewrite(tx: Tx, run: RunId, rows: readonly PlanRow[]): Promise<void>
-  /** All that waits goes ahead, but for rows that nobody can decide by a yes. */
+  /**
+   * All that waits goes ahead, but for rows that nobody can decide by a yes.
+   * @param decision only rows of this class; what would change somebody and is of another one waits from now on
+   */
   approveAll(tx: Tx, run: RunId, decision?: PlanDecision): Promise<number>
   setStatus(tx: Tx, run: RunId, seqs: readonly number[], status: RowStatus): Promise<void>
   /** Rows of earlier runs of the source that wait and are meant by this one as well, or all of them. How many. */
@@ -188,7 +200,14 @@ export interface Imports {
 
 export type Restoration =
   | { readonly how: 'unmake'; readonly user: User; readonly externalId: ExternalId; readonly source: SourceId }
-  | { readonly how: 'unlink'; readonly user: User; readonly externalId: ExternalId; readonly source: SourceId }
+  | {
+      readonly how: 'unlink'
+      readonly user: User
+      readonly externalId: ExternalId
+      readonly source: SourceId
+      /** What the source had called them until then, and said of them. */
+      readonly replaced?: RecordOnFile
+    }
   | { readonly how: 'record'; readonly user: User; readonly record: RecordOnFile }
 
 /** Somebody who has left and keeps what they have for a while. */

@@ -8,8 +8,8 @@ import type { ImportSource, Policy } from '../domain/policy.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
 import { type ApplyPorts, applyImport } from './apply-import.ts'
 import { type Connector, FeedFailure } from './feed-ports.ts'
-import type { Holder, ImportRun } from './import-ports.ts'
-import type { Tx } from './ports.ts'
+import type { Holder, ImportRun, Running } from './import-ports.ts'
+import { PolicyMoved, type Tx } from './ports.ts'
 import { type StagePorts, stageImport } from './stage-import.ts'
 
 export type RunImportPorts = StagePorts & ApplyPorts
@@ -71,11 +71,21 @@ export async function runImport(ports: RunImportPorts, ask: RunImport): Promise<
     if (begun === 'nothing') return resumed ? { outcome: 'ended', run: resumed } : { outcome: 'nothing' }
     if (begun.busy) return { outcome: 'busy', run: begun.run }
     resumed = await resume(ports, ask, begun.run)
+    if (resumed.state === 'running') return { outcome: 'busy', run: resumed }
   }
   const run = await holding(ports, { run: fresh, holder, clock, stop: ask.stop }, (held) =>
     work(ports, { ...ask, stop: held.stop }, fresh, held.keep),
   )
-  return { outcome: 'ended', run, ...(resumed ? { resumed } : {}) }
+  // Whoever was not heard of for too long finds that somebody else goes on with it.
+  return run.state === 'running' ? { outcome: 'busy', run } : { outcome: 'ended', run, ...(resumed ? { resumed } : {}) }
+}
+
+/** Nobody works on it any more, as far as can be known. */
+export function isLeft(
+  { holder, heldUntil }: Running,
+  { now, isGone }: { readonly now: Date; readonly isGone: (holder: Holder) => boolean },
+): boolean {
+  return holder === undefined || heldUntil === undefined || heldUntil <= now || isGone(holder)
 }
 
 async function begin(
@@ -88,9 +98,8 @@ async function begin(
     const running = await ports.imports.running(tx, source.id)
     const until = new Date(now.getTime() + LEASE_MS)
     if (running) {
-      const { run, holder: other, heldUntil } = running
-      const left = other === undefined || heldUntil === undefined || heldUntil <= now || isGone(other)
-      if (!left) return { busy: true, run }
+      const { run } = running
+      if (!isLeft(running, { now, isGone })) return { busy: true, run }
       await ports.imports.hold(tx, run.id, { holder, until })
       return { busy: false, run }
     }
@@ -102,54 +111,76 @@ async function begin(
   })
 }
 
-/** What was only read is forgotten; what had begun to be applied goes on where it was left. */
+/** What had begun to be applied goes on where it was left; the rest is put down by name. */
 export async function resume(ports: RunImportPorts, ask: RunImport, run: ImportRun): Promise<ImportRun> {
-  const { clock } = ask
-  if (run.phase === 'reading') {
-    const why = 'it was interrupted while it read; nobody was changed'
-    const failed: ImportRun = {
-      ...run,
-      state: 'failed',
-      details: { ...run.details, failure: { code: 'interrupted', why } },
-      finishedAt: clock(),
-    }
-    await ports.inTransaction(async (tx) => {
-      await ports.imports.discard(tx, run.id)
-      await end(ports, tx, ask, failed)
-    })
-    return failed
-  }
+  const { clock, source } = ask
+  if (run.kind === 'undo' || run.phase === 'reading') return ports.inTransaction((tx) => putDown(ports, tx, { ...ask, name: source.name }, run))
   return holding(ports, { run, holder: ask.holder, clock, stop: ask.stop }, (held) => apply(ports, ask, run, held.keep))
+}
+
+/** Read to its end and judged: a person could say yes to it, and has not. */
+export function isWholePlan({ phase, details }: ImportRun): boolean {
+  return phase === 'reading' && details.feed !== undefined
+}
+
+/** What nobody works on any more ends by name; a plan that is whole waits as it did. What was applied, or taken back, stands. */
+export async function putDown(
+  ports: RunImportPorts,
+  tx: Tx,
+  { actor, clock, name }: Pick<RunImport, 'actor' | 'clock'> & { readonly name: string | undefined },
+  run: ImportRun,
+): Promise<ImportRun> {
+  const now = clock()
+  if (isWholePlan(run)) {
+    const waits: ImportRun = { ...run, state: run.details.causes ? 'held' : 'planned' }
+    await ports.imports.put(tx, waits, now)
+    return waits
+  }
+  const why =
+    run.kind === 'undo'
+      ? 'it was interrupted; what it had taken back by then stays so'
+      : run.phase === 'reading'
+        ? 'it was interrupted while it read; nobody was changed'
+        : 'it was interrupted; what it had applied by then stands'
+  const failed: ImportRun = { ...run, state: 'failed', details: { ...run.details, failure: { code: 'interrupted', why } }, finishedAt: now }
+  await ports.imports.put(tx, failed, now)
+  if (run.kind === 'import' && run.phase === 'reading') await ports.imports.discard(tx, run.id)
+  await tell(ports, tx, { actor, now, name }, failed, 'run.failed')
+  return failed
 }
 
 /** Says that it goes on while it does, and stops when somebody wants that. */
 export async function holding(
   ports: RunImportPorts,
   { run, holder, clock, stop }: { run: ImportRun; holder: Holder; clock: () => Date; stop: AbortSignal },
-  work: (held: { stop: AbortSignal; keep: (tx: Tx, run: ImportRun) => Promise<void> }) => Promise<ImportRun>,
+  work: (held: { stop: AbortSignal; keep: Keep }) => Promise<ImportRun>,
 ): Promise<ImportRun> {
   const stopped = new AbortController()
-  let latest = run
+  const either = AbortSignal.any([stop, stopped.signal])
+  const until = (now: Date) => new Date(now.getTime() + LEASE_MS)
   const keep = async (tx: Tx, next: ImportRun) => {
     const now = clock()
-    if (!(await ports.imports.keep(tx, next, { holder, now, until: new Date(now.getTime() + LEASE_MS) }))) {
+    if (either.aborted || !(await ports.imports.keep(tx, next, { holder, now, until: until(now) }))) {
       stopped.abort()
       throw new FeedFailure('cancelled', 'the run was stopped')
     }
-    latest = next
   }
+  // How far it is, is written with what was done, and never apart from it.
   const beat = setInterval(() => {
-    ports.inTransaction((tx) => keep(tx, latest)).catch(() => {})
+    ports
+      .inTransaction((tx) => ports.imports.beat(tx, run.id, { holder, until: until(clock()) }))
+      .then((ours) => ours || stopped.abort())
+      .catch(() => {})
   }, LEASE_MS / 6)
   beat.unref()
   try {
-    return await work({ stop: AbortSignal.any([stop, stopped.signal]), keep })
+    return await work({ stop: either, keep })
   } finally {
     clearInterval(beat)
   }
 }
 
-type Keep = (tx: Tx, run: ImportRun) => Promise<void>
+export type Keep = (tx: Tx, run: ImportRun) => Promise<void>
 
 async function work(ports: RunImportPorts, ask: RunImport, fresh: ImportRun, keep: Keep): Promise<ImportRun> {
   const { source, policy, connector, mode, actor, clock, stop, approved, planOnly, onProgress = () => {} } = ask
@@ -162,29 +193,28 @@ async function work(ports: RunImportPorts, ask: RunImport, fresh: ImportRun, kee
       throw new FeedFailure('misconfigured', `${why}; run a full import`)
     }
     run = await stageImport(ports, { run, source, policy, connector, since, actor, clock, stop, keep, onProgress })
+    const held = run.details.causes && !approved
+    if (held || planOnly) {
+      const state = held ? 'held' : 'planned'
+      const waits: ImportRun = { ...run, state, counts: { ...run.counts, waiting: await waitingOf(ports, run.id) } }
+      await ports.inTransaction((tx) => settle(ports, tx, ask, waits, held ? 'run.held' : 'run.planned'))
+      return waits
+    }
+    const told = approved ? { approvedBy: run.actor, approvedAt: clock().toISOString() } : {}
+    const turned: ImportRun = { ...run, phase: 'applying', details: { ...run.details, ...told } }
+    await ports.inTransaction(async (tx) => {
+      if (approved) await ports.imports.approveAll(tx, run.id)
+      await keep(tx, turned)
+      await ports.imports.supersede(tx, turned, clock())
+    })
+    run = turned
   } catch (error) {
     return fail(ports, ask, run, error)
   }
-  const held = run.details.causes && !approved
-  if (held || planOnly) {
-    const state = held ? 'held' : 'planned'
-    run = { ...run, state, counts: { ...run.counts, waiting: await waitingOf(ports, run.id) } }
-    await ports.inTransaction((tx) => settle(ports, tx, ask, run, held ? 'run.held' : 'run.planned'))
-    return run
-  }
-  run = { ...run, phase: 'applying' }
-  await ports.inTransaction(async (tx) => {
-    if (approved) {
-      await ports.imports.approveAll(tx, run.id)
-      run = { ...run, details: { ...run.details, approvedBy: run.actor, approvedAt: clock().toISOString() } }
-    }
-    await keep(tx, run)
-    await ports.imports.supersede(tx, run, clock())
-  })
   return apply(ports, ask, run, keep)
 }
 
-export type Applying = Pick<RunImport, 'source' | 'policy' | 'actor' | 'clock' | 'onProgress'>
+export type Applying = Pick<RunImport, 'source' | 'policy' | 'actor' | 'clock' | 'holder' | 'onProgress'>
 
 /** From the last row that was applied to the end of what is approved. */
 export async function apply(ports: RunImportPorts, ask: Applying, begun: ImportRun, keep: Keep): Promise<ImportRun> {
@@ -192,12 +222,19 @@ export async function apply(ports: RunImportPorts, ask: Applying, begun: ImportR
   let run = begun
   try {
     if (run.revision !== policy.revision)
-      throw new FeedFailure('changed', 'the policy was changed since this was planned, so the plan does not hold any more; import again')
+      throw new FeedFailure('changed', POLICY_CHANGED)
     run = await applyImport(ports, { run, source: source.policy, policy, clock, keep, onProgress })
+    return await finish(ports, ask, run)
   } catch (error) {
     return fail(ports, ask, run, error)
   }
-  return finish(ports, ask, run)
+}
+
+export const POLICY_CHANGED = 'the policy was changed since this was planned, so the plan does not hold any more; import again'
+
+/** By the name that a run ends with. */
+export function named(error: unknown): unknown {
+  return error instanceof PolicyMoved ? new FeedFailure('changed', POLICY_CHANGED, { cause: error }) : error
 }
 
 /** All that was approved is applied; what waits is told. */
@@ -213,60 +250,72 @@ export async function finish(ports: RunImportPorts, ask: Telling, applied: Impor
     await settle(ports, tx, ask, run, 'run.finished')
     const { feed, cursorAfter, leaversUnknown } = run.details
     const believed = run.mode === 'full' && feed && !leaversUnknown
-    if (believed || cursorAfter !== undefined)
+    // Whoever was left out, because they had moved, is to be named again by the next one who asks for what has changed.
+    const on = cursorAfter !== undefined && !(run.mode === 'incremental' && run.counts.moved)
+    if (believed || on)
       await ports.imports.keepState(tx, run.source, {
         ...(believed ? { usual: feed } : {}),
-        ...(cursorAfter === undefined ? {} : { cursor: cursorAfter }),
+        ...(on ? { cursor: cursorAfter } : {}),
       })
   })
   return run
 }
 
-type Telling = Pick<RunImport, 'actor' | 'clock' | 'source'>
+type Telling = Pick<RunImport, 'actor' | 'clock' | 'source' | 'holder'>
 
 async function waitingOf({ importReads }: RunImportPorts, run: RunId): Promise<number> {
   return importReads.count(run, 'waiting')
 }
 
-async function fail(ports: RunImportPorts, ask: Telling, run: ImportRun, error: unknown): Promise<ImportRun> {
-  const now = ask.clock()
+/** Ends it by name. @throws what is nobody's word for how a run ends */
+export async function fail(
+  ports: RunImportPorts,
+  { actor, clock, holder, source }: Pick<Telling, 'actor' | 'clock' | 'holder'> & { readonly source: { readonly name: string } | undefined },
+  run: ImportRun,
+  thrown: unknown,
+): Promise<ImportRun> {
+  const now = clock()
+  const error = named(thrown)
   const stopped = error instanceof FeedFailure && error.code === 'cancelled'
   const failure = { code: error instanceof FeedFailure ? `feed.${error.code}` : 'fault', why: (error as Error).message }
-  const current = await ports.importReads.run(run.id)
-  // Whoever stopped it has said so already.
-  if (stopped && current && current.state !== 'running') return current
-  const base = current ?? run
+  const current = (await ports.importReads.run(run.id)) ?? run
   const failed: ImportRun = {
-    ...base,
+    ...current,
     state: stopped ? 'cancelled' : 'failed',
-    details: { ...base.details, failure },
+    details: { ...current.details, failure },
     finishedAt: now,
   }
-  await ports.inTransaction(async (tx) => {
-    if (base.phase === 'reading') await ports.imports.discard(tx, run.id)
-    await end(ports, tx, ask, failed)
+  const ours = await ports.inTransaction(async (tx) => {
+    if (!(await ports.imports.release(tx, failed, { holder, now }))) return false
+    if (current.kind === 'import' && current.phase === 'reading') await ports.imports.discard(tx, run.id)
+    await tell(ports, tx, { actor, now, name: source?.name }, failed, stopped ? 'run.cancelled' : 'run.failed')
+    return true
   })
   if (!(error instanceof FeedFailure)) throw error
-  return failed
+  // Whoever stopped it, or goes on with it, has said so already.
+  return ours ? failed : ((await ports.importReads.run(run.id)) ?? failed)
 }
 
-async function end(ports: RunImportPorts, tx: Tx, ask: Telling, run: ImportRun): Promise<void> {
-  await settle(ports, tx, ask, run, run.state === 'cancelled' ? 'run.cancelled' : 'run.failed')
+type RunEvent = 'run.held' | 'run.planned' | 'run.finished' | 'run.failed' | 'run.cancelled'
+
+/** @throws FeedFailure where it is not this holder's any more */
+async function settle(ports: RunImportPorts, tx: Tx, { actor, clock, source, holder }: Telling, run: ImportRun, kind: RunEvent): Promise<void> {
+  const now = clock()
+  if (!(await ports.imports.release(tx, run, { holder, now }))) throw new FeedFailure('cancelled', 'the run was stopped')
+  await tell(ports, tx, { actor, now, name: source.name }, run, kind)
 }
 
-async function settle(
+async function tell(
   ports: RunImportPorts,
   tx: Tx,
-  { actor, clock, source }: Telling,
+  { actor, now, name }: { readonly actor: Actor; readonly now: Date; readonly name: string | undefined },
   run: ImportRun,
-  kind: 'run.held' | 'run.planned' | 'run.finished' | 'run.failed' | 'run.cancelled',
+  kind: RunEvent,
 ): Promise<void> {
-  const now = clock()
-  await ports.imports.put(tx, run, now)
   const { causes, failure } = run.details
   const details = {
     kind: run.kind,
-    source: source.name,
+    ...(name === undefined ? {} : { source: name }),
     mode: run.mode,
     ...run.counts,
     ...(causes ? { because: causes.map(({ code }) => code) } : {}),

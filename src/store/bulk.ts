@@ -25,6 +25,7 @@ export async function insertRows(
 ): Promise<void> {
   const names = columns.map(([name]) => name).join(', ')
   if (db.dialect === 'postgres') {
+    if (conflict === '' && rows.length >= WORTH_COPYING) return db.copy(`copy ${table} (${names}) from stdin`, copyText(columns, rows))
     const sql = `insert into ${table} (${names}) select ${names} from json_populate_recordset(null::${table}, $1::json) ${conflict}`
     for (let i = 0; i < rows.length; i += MOST_AT_ONCE) await db.many(sql, [jsonRows(columns, rows.slice(i, i + MOST_AT_ONCE))])
     return
@@ -99,6 +100,30 @@ function bound(kind: ColumnKind, cell: Cell): unknown {
   if (kind === 'time' && cell instanceof Date) return cell.getTime()
   return kind === 'flag' && cell !== null ? Number(cell) : cell
 }
+
+/** Fewer go as quickly with one statement more or less. */
+const WORTH_COPYING = 20
+
+/** PostgreSQL's text format: half of what it costs there to take JSON apart (PostgreSQL 18, COPY, file formats). */
+function copyText(columns: Columns, rows: readonly (readonly Cell[])[]): string {
+  let text = ''
+  for (const row of rows) {
+    for (let i = 0; i < columns.length; i++) text += (i ? '\t' : '') + copyCell((columns[i] as Columns[number])[1], row[i] as Cell)
+    text += '\n'
+  }
+  return text
+}
+
+function copyCell(kind: ColumnKind, cell: Cell): string {
+  if (cell === null) return '\\N'
+  if (kind === 'bytes') return `\\\\x${Buffer.from(cell as Uint8Array).toString('hex')}`
+  if (kind === 'time') return (cell as Date).toISOString()
+  if (kind === 'flag') return cell ? 't' : 'f'
+  const text = String(cell)
+  return NEEDS_ESCAPE.test(text) ? text.replace(/\\/g, '\\\\').replace(/\t/g, '\\t').replace(/\n/g, '\\n').replace(/\r/g, '\\r') : text
+}
+
+const NEEDS_ESCAPE = /[\\\t\n\r]/
 
 /** By hand, because JSON columns are JSON already and go in as they are. */
 function jsonRows(columns: Columns, rows: readonly (readonly Cell[])[]): string {

@@ -2,10 +2,12 @@
 
 import { createHmac, randomBytes } from 'node:crypto'
 import type { Knex } from 'knex'
+import type { EventKind } from '../domain/events.ts'
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
+import type { LifecycleState } from '../domain/lifecycle.ts'
 import type { ImportReads, KnownSubject, PlanRow, SubjectOnFile } from '../flows/import-ports.ts'
 import { keyTable } from './bulk.ts'
-import { type Db, toDate } from './db.ts'
+import { type Db, fromJson, toDate } from './db.ts'
 import { type ImportRunRow, type SourceStateRow, toImportRun, toSourceState } from './imports.ts'
 import { type PlanRowColumns, toPlanRow } from './plan-rows.ts'
 import { keptSecret } from './tombstones.ts'
@@ -66,6 +68,14 @@ export function importReads(db: Db): ImportReads {
     hasSignedIn: async (tx, user) =>
       (await inside(tx)('links').where({ user_id: user }).whereNotNull('signed_in_at').first('number')) !== undefined ||
       (await inside(tx)('sign_ins').where({ user_id: user, outcome: 'accepted' }).first('id')) !== undefined,
+    async stateBefore(tx, user, run) {
+      const told: { details: unknown } | undefined = await inside(tx)('audit_events')
+        .where({ user_id: user, run_id: run })
+        .whereIn('kind', STATE_EVENTS)
+        .orderBy('id')
+        .first('details')
+      return told?.details ? fromJson<{ from?: LifecycleState }>(told.details).from : undefined
+    },
     async ignored(source, keys) {
       if (!keys.length) return new Set()
       const sql = `select q.a as key from ${keyTable(db.dialect, 1)} q join match_cases c on c.source_id = ? and c.external_key = q.a where c.verdict = 'ignored'`
@@ -113,6 +123,9 @@ async function* waitingRows(db: Db, source: SourceId, run: RunId): AsyncGenerato
     }
   }
 }
+
+/** They say what somebody was until then. */
+const STATE_EVENTS: readonly EventKind[] = ['user.activated', 'user.suspended', 'user.restored', 'user.deprovisioned']
 
 /** Kept as text, because other runs keep an id there. */
 function castCursor({ dialect }: Db, knex: Knex) {

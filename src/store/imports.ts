@@ -33,6 +33,11 @@ export interface ImportRunRow {
 
 export const imports: Imports = {
   async running(tx, source) {
+    // Two who would both begin something meet here: on PostgreSQL, whose snapshots do not show them to each other, in a row.
+    await inside(tx).raw(
+      'insert into source_states (source_id) values (?) on conflict (source_id) do update set source_id = excluded.source_id',
+      [source],
+    )
     const row: ImportRunRow | undefined = await inside(tx)('runs').where({ source_id: source, state: 'running' }).first()
     return row && { run: toImportRun(row), holder: row.holder ?? undefined, heldUntil: row.held_until ? toDate(row.held_until) : undefined }
   },
@@ -63,14 +68,26 @@ export const imports: Imports = {
     return kept === 1
   },
 
+  async beat(tx, id, { holder, until }) {
+    const beaten: unknown = await inside(tx)('runs').where({ id, holder, state: 'running' }).update({ held_until: until })
+    return beaten === 1
+  },
+
   async hold(tx, id, { holder, until }) {
     await inside(tx)('runs').where({ id }).update({ state: 'running', holder, held_until: until, finished_at: null })
+  },
+
+  async release(tx, run, { holder, now }) {
+    const released: unknown = await inside(tx)('runs')
+      .where({ id: run.id, holder, state: 'running' })
+      .update({ ...moving(run, now), ...NOBODY })
+    return released === 1
   },
 
   async put(tx, run, now) {
     await inside(tx)('runs')
       .where({ id: run.id })
-      .update({ ...moving(run, now), holder: null, held_until: null })
+      .update({ ...moving(run, now), ...NOBODY })
   },
 
   async addRows(tx, run, rows) {
@@ -120,7 +137,10 @@ export const imports: Imports = {
   },
 
   async approveAll(tx, run, decision) {
-    const query = inside(tx)('import_rows').where({ run_id: run, status: 'waiting' }).whereNot({ decision: 'disputed' })
+    const rows = () => inside(tx)('import_rows').where({ run_id: run })
+    if (decision !== undefined)
+      await rows().where({ status: 'approved' }).whereNotIn('decision', [decision, 'unchanged']).update({ status: 'waiting' })
+    const query = rows().where({ status: 'waiting' }).whereNot({ decision: 'disputed' })
     if (decision !== undefined) query.where({ decision })
     return Number(await query.update({ status: 'approved' }))
   },
@@ -176,6 +196,7 @@ export const imports: Imports = {
 }
 
 const MOST_AT_ONCE = 500
+const NOBODY = { holder: null, held_until: null }
 
 const CLAIMS = ['claim_1', 'claim_2', 'claim_3', 'claim_4'] as const
 const CLAIM: Columns = [['run_id', 'text'], ['seq', 'number'], ...CLAIMS.map((name) => [name, 'number'] as const)]

@@ -2,6 +2,7 @@
 // together; what we need of it (no savepoints, no nesting) is begin, commit and rollback.
 
 import type { Knex } from 'knex'
+import { type CopyStreamQuery, from as copyFrom } from 'pg-copy-streams'
 import type { Tx } from '../flows/ports.ts'
 import type { Sealer } from './sealing.ts'
 
@@ -19,6 +20,8 @@ export interface TxQueries extends Queries {
   readonly dialect: 'sqlite' | 'postgres'
   /** Runs a long statement as it is, with the driver's own marks, past what knex would do to it. */
   many(sql: string, bindings: readonly unknown[]): Promise<void>
+  /** PostgreSQL’s COPY … FROM STDIN with this text. */
+  copy(sql: string, text: string): Promise<void>
   /** Rows that are read for a change are held until the end. */
   readonly holds?: true
 }
@@ -74,6 +77,13 @@ function bind(knex: Knex, connection: Connection, sealer: Sealer): TxQueries {
     many: async (sql: string, bindings: readonly unknown[]): Promise<void> => {
       await knex.client._query(connection, { sql, bindings, method: 'raw' })
     },
+    copy: (sql: string, text: string) =>
+      new Promise<void>((resolve, reject) => {
+        const stream = (connection as { query(copy: CopyStreamQuery): CopyStreamQuery }).query(copyFrom(sql))
+        stream.on('error', reject)
+        stream.on('finish', resolve)
+        stream.end(text)
+      }),
     holds: true as const,
   })
 }

@@ -116,18 +116,21 @@ async function countUp(db: TxQueries, changes: readonly Change[]): Promise<void>
 async function writeLinks(db: TxQueries, changes: readonly Change[], { now, digests }: CommitContext): Promise<void> {
   const links: Cell[][] = []
   const heard: Cell[][] = []
+  const fresh: Cell[][] = []
   const records: Cell[][] = []
-  for (const { user, record, link, recordMoved } of changes) {
+  for (const { kind, user, record, link, recordMoved } of changes) {
     if (!record) continue
     const { source, externalId } = record
     const digest = digests?.get(record) ?? null
     if (link?.replaces) await removeLink(db, source, link.replaces, user.id)
     if (link) links.push([source, externalId.key, externalId.value, user.id, now, digest])
     else if (recordMoved) heard.push([source, externalId.key, digest, record.missingSince ?? null])
-    if (link || recordMoved) records.push(recordRow(db, record))
+    // Of somebody new there is nothing yet that it could take the place of.
+    if (link || recordMoved) (kind === 'create' ? fresh : records).push(recordRow(db, record))
   }
   if (links.length) await insertRows(db, 'links', LINK, links)
   if (heard.length) await updateRows(db, 'links', HEARD, heard, { keys: 2 })
+  if (fresh.length) await insertRows(db, 'source_records', RECORD, fresh)
   if (records.length) await insertRows(db, 'source_records', RECORD, records, KEEP_NEWEST)
 }
 

@@ -141,23 +141,27 @@ class Lines {
     const { delimiter, rest } = delimiterOf(first.done ? '' : first.value, settings)
     this.records = new Records({ delimiter, quote: settings.quote, bytes: rowBytes })
     this.take(rest, first.done === true)
-    this.heading = settings.header ?? (await this.firstRow())
+    this.heading = (settings.header ?? (await this.firstRow())).map((cell) => cell.trim())
     if (this.heading.length > columns)
       throw new FeedFailure('too-large', `there are ${this.heading.length} columns; feed.columns allows ${columns}`)
     this.columns = named(this.heading, settings.columns, encoding)
     this.lists = this.columns.map((column) => (Object.hasOwn(settings.lists, column) ? settings.lists[column] : undefined))
   }
 
+  /** The first that says anything. */
   private async firstRow(): Promise<readonly string[]> {
-    while (!this.found.length && this.failure === undefined && !this.ended) await this.more()
-    const [first, ...others] = this.found
-    if (!first) {
+    for (;;) {
+      for (const [i, one] of this.found.entries()) {
+        if ('why' in one) throw new FeedFailure('malformed', `the heading cannot be read (${one.place}): ${one.why}`)
+        if (one.cells.every((cell) => cell.trim() === '')) continue
+        this.found = this.found.slice(i + 1)
+        return one.cells
+      }
+      this.found = []
       if (this.failure !== undefined) throw this.failure
-      return []
+      if (this.ended) return []
+      await this.more()
     }
-    if ('why' in first) throw new FeedFailure('malformed', `the heading cannot be read (${first.place}): ${first.why}`)
-    this.found = others
-    return first.cells
   }
 
   /** The next rows; undefined: there are no more. */
@@ -210,7 +214,7 @@ class Lines {
       faults.push({ place, why: `it has ${cells.length} columns, and the heading ${columns.length}` })
       return undefined
     }
-    if (cells.every((cell, i) => cell === heading[i])) {
+    if (cells.every((cell, i) => cell.trim() === heading[i])) {
       faults.push({ place, why: 'it is the heading again, as where two files were put together' })
       return undefined
     }
@@ -238,7 +242,7 @@ function named(heading: readonly string[], renamed: CsvSettings['columns'], enco
   const seen = new Set<string>()
   return heading.map((cell, index) => {
     // Spreadsheets break headings over lines.
-    const name = cell.trim().replace(/[\r\n]+/g, ' ')
+    const name = cell.replace(/[\r\n]+/g, ' ')
     if (name.length > LONGEST_NAME)
       throw new FeedFailure('malformed', `column ${index + 1} has a name of ${name.length} characters: this is not a heading`)
     if (/\p{Cc}/u.test(name))

@@ -41,7 +41,8 @@ export class Records {
 
   /** What is complete; the rest is kept until more comes. Throws FeedFailure after all that was complete before it. */
   *read(more: string, last: boolean): Generator<Found, void, void> {
-    this.text += more
+    const nul = more.indexOf('\0')
+    this.text += nul < 0 ? more : more.slice(0, nul)
     this.last = last
     let at = 0
     while (at < this.text.length) {
@@ -53,6 +54,10 @@ export class Records {
       at = next.end
     }
     this.text = this.text.slice(at)
+    if (nul >= 0) {
+      const why = `there is a NUL character in line ${this.line + this.breaks(0, this.text.length)}: this is not a text file, or its encoding is another one (utf-16le?)`
+      throw new FeedFailure('malformed', why)
+    }
     if (this.tooLarge(0, this.text.length)) throw this.largeness()
     if (last && this.text) {
       const why = `the file ends within a quoted cell of the row at line ${this.line}: it is cut off, or a quote is not closed`
