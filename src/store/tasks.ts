@@ -123,11 +123,8 @@ export async function listTasks(
 
 /** How many are open, and how many of them are overdue. */
 export async function countTasks(db: Db, now: Date): Promise<{ readonly open: number; readonly overdue: number }> {
-  const count = (query: { count(of: object): { first(): Promise<{ n?: number | string } | undefined> } }) => query.count({ n: '*' }).first()
-  const [open, overdue] = await Promise.all([
-    db.read((knex) => count(knex('tasks').whereNull('done_at') as never)),
-    db.read((knex) => count(knex('tasks').whereNull('done_at').where('due_at', '<', now) as never)),
-  ])
+  const open = await db.read((knex) => knex('tasks').whereNull('done_at').count({ n: '*' }).first())
+  const overdue = await db.read((knex) => knex('tasks').whereNull('done_at').where('due_at', '<', now).count({ n: '*' }).first())
   return { open: Number(open?.n ?? 0), overdue: Number(overdue?.n ?? 0) }
 }
 

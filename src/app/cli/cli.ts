@@ -19,6 +19,7 @@ const FAMILIES: readonly { readonly commands: readonly string[]; readonly load: 
   { commands: ['match'], load: async () => (await import('./match-commands.ts')).matchCommands },
   { commands: ['sign-ins'], load: async () => (await import('./sign-in-commands.ts')).signInCommands },
   { commands: ['token'], load: async () => (await import('./token-commands.ts')).tokenCommands },
+  { commands: ['source'], load: async () => (await import('./source-commands.ts')).sourceCommands },
   { commands: ['import'], load: async () => (await import('./import-commands.ts')).importCommands },
   { commands: ['runs', 'undo'], load: async () => (await import('./run-commands.ts')).runCommands },
   { commands: ['tasks', 'jobs', 'coverage'], load: async () => (await import('./task-commands.ts')).taskCommands },

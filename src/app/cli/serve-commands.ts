@@ -3,20 +3,25 @@
 import { X509Certificate } from 'node:crypto'
 import { connect } from 'node:net'
 import type { Command } from 'commander'
+import type { SourceSpec } from '../../domain/documents/source.ts'
 import type { IdentityProvider } from '../../domain/identity-provider.ts'
 import type { Policy } from '../../domain/policy.ts'
 import type { MetadataState } from '../../flows/ports.ts'
 import { listCases } from '../../store/cases.ts'
 import { type Db, openDatabase } from '../../store/db.ts'
+import { listJobs } from '../../store/jobs.ts'
 import { metadataStateOf } from '../../store/metadata-states.ts'
 import { migrateDown, migrateUp, pendingMigrations } from '../../store/migrations.ts'
 import { policyReader } from '../../store/policies.ts'
 import { countStale, everybody } from '../../store/runs.ts'
+import { countTasks } from '../../store/tasks.ts'
 import { assemble } from '../assemble.ts'
 import { type Config, ConfigFaults, readConfig } from '../config.ts'
 import { dataKeys, secretKey, serviceProviderKeys } from '../keys.ts'
+import { webAsker } from '../outbound.ts'
 import { portsOf } from '../ports.ts'
 import { listen } from '../server.ts'
+import { connectorOf } from '../sources.ts'
 import { startWorker } from '../worker.ts'
 import { CommandFailure, print, printJson } from './output.ts'
 import { stopAsked } from './stopping.ts'
@@ -107,7 +112,7 @@ async function examine(): Promise<readonly Finding[]> {
   const db = openDatabase(config.database, dataKeys(config))
   try {
     findings.push(await attempt('database', () => schemaState(db)))
-    if (findings.at(-1)?.ok) findings.push(...(await examinePolicy(db, await policyReader(db).inForce())))
+    if (findings.at(-1)?.ok) findings.push(...(await examinePolicy(db, config, await policyReader(db).inForce())))
   } finally {
     await db.close()
   }
@@ -120,7 +125,11 @@ async function schemaState(db: Db): Promise<string> {
   return `${db.dialect} answers and is at the newest schema`
 }
 
-async function examinePolicy(db: Db, { connections, drafts, apps, faults, unknownSources, revision }: Policy): Promise<readonly Finding[]> {
+async function examinePolicy(
+  db: Db,
+  config: Config,
+  { imports, connections, drafts, apps, faults, unknownSources, revision }: Policy,
+): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   if (!connections.size)
     findings.push({ check: 'connections', ok: false, says: 'there is none, so nobody can sign in; «gatehouse apply -f FILE» makes one' })
@@ -141,6 +150,9 @@ async function examinePolicy(db: Db, { connections, drafts, apps, faults, unknow
       findings.push(await attempt(`metadata of ${name}`, async () => metadataState(idp, await metadataStateOf(db, id))))
   }
   findings.push(await attempt('people', () => peopleState(db, revision)))
+  for (const { name, spec, policy } of imports.values())
+    if (policy) findings.push(await attempt(`source ${name}`, () => sourceState(spec, config)))
+  findings.push(await attempt('jobs and tasks', () => workState(db)))
   if (!apps.length) findings.push({ check: 'apps', ok: false, says: 'there is none to protect; «gatehouse apply -f FILE» makes one' })
   for (const { name, host, upstream } of apps)
     findings.push(await attempt(`app ${name}`, async () => `${host} -> ${await reach(upstream)}`))
@@ -156,6 +168,25 @@ async function peopleState(db: Db, revision: number): Promise<string> {
   }
   const due = stale ? `; ${stale} derived under an older policy («gatehouse reapply»)` : ''
   return `what is kept of them opens; ${waiting ? `${waiting} wait for a decision («gatehouse match list»)` : 'nobody waits for a decision'}${due}`
+}
+
+/** A file is there when somebody puts it there; what is asked over a network has to answer. */
+async function sourceState(spec: SourceSpec, config: Config): Promise<string> {
+  if (spec.kind === 'csv' && spec.csv.file === undefined)
+    return spec.csv.folder === undefined ? 'takes files that are given to it' : `takes files from the folder ${spec.csv.folder}`
+  const place = { importDir: config.importDir, environment: config.environment, ask: webAsker(config.internalHosts) }
+  return connectorOf(spec, place).test(AbortSignal.timeout(SOURCE_PATIENCE_MS))
+}
+
+const SOURCE_PATIENCE_MS = 10_000
+
+async function workState(db: Db): Promise<string> {
+  const dead = await listJobs(db, { state: 'dead', limit: 1_000 })
+  const { open, overdue } = await countTasks(db, new Date())
+  if (dead.length)
+    throw new Error(`${dead.length} jobs are given up («gatehouse jobs --state dead»); ${dead[0]?.target}: ${dead[0]?.lastError ?? ''}`)
+  if (overdue) throw new Error(`${overdue} of ${open} open tasks are overdue («gatehouse tasks»)`)
+  return open ? `${open} open tasks, none overdue` : 'nothing is left undone'
 }
 
 function metadataState(idp: IdentityProvider, state: MetadataState | undefined): string {
