@@ -14,7 +14,7 @@ import { watchCoverage } from '../flows/watch-coverage.ts'
 import type { Deliverer, Job } from '../flows/work-ports.ts'
 import { coverage, deprovisionedBy } from '../store/coverage.ts'
 import type { Db } from '../store/db.ts'
-import { leftRuns } from '../store/import-pages.ts'
+import { isRunning, leftRuns } from '../store/import-pages.ts'
 import { policyReader } from '../store/policies.ts'
 import { runCommand } from './background.ts'
 import type { Config } from './config.ts'
@@ -118,7 +118,10 @@ function piecesOfWork({
       const now = clock()
       await actOnLeavings(ports, { policy, now })
       await eraseDue(ports, { policy, now, deprovisionedBy: (actor, before, most) => deprovisionedBy(db, actor, before, most) })
-      await watchCoverage({ ...ports, coverage: coverage(db) }, { policy, administrators: config.adminMail, now })
+      await watchCoverage(
+        { ...ports, coverage: coverage(db) },
+        { policy, administrators: config.mail && config.adminMail, mails: config.mail !== undefined, now },
+      )
       if (config.mail)
         await tellTasks(ports, { page: new URL('/console/tasks', config.baseUrl).href, administrators: config.adminMail, now })
     },
@@ -129,8 +132,15 @@ function piecesOfWork({
       for (const left of await leftRuns(db, now, isGone)) await start(['import', left, '--resume'])
       for (const source of policy.imports.values()) {
         if (!source.policy) continue
-        await scheduled(source, now)
-        await dropped(source)
+        try {
+          // Whoever is being imported is asked again at the next look; neither a slot nor a file is lost by that.
+          if (await isRunning(db, source.name)) continue
+          await scheduled(source, now)
+          await dropped(source)
+        } catch (error) {
+          // One source keeps no other waiting.
+          log.warn({ err: error, source: source.name }, 'a source could not be looked after')
+        }
       }
     },
   }
@@ -153,6 +163,7 @@ function piecesOfWork({
   async function dropped({ name, spec }: ImportSource): Promise<void> {
     if (spec.kind !== 'csv' || spec.csv.folder === undefined) return
     const folder = withinFolder(config.importDir, spec.csv.folder)
+    putBack(folder, clock())
     for (const file of droppedFiles(folder, clock())) {
       const place = (where: string) => {
         mkdirSync(join(folder, where), { recursive: true })
@@ -172,12 +183,26 @@ function piecesOfWork({
   }
 }
 
+/** What nobody works on any more, because whoever did is gone: the source is not being imported. */
+function putBack(folder: string, now: Date): void {
+  const underway = join(folder, 'underway')
+  for (const file of filesIn(underway))
+    if (now.getTime() - statSync(join(underway, file)).ctimeMs > LEFT_MS) renameSync(join(underway, file), join(folder, file))
+}
+
 const SETTLED_MS = 5_000
+const LEFT_MS = 60_000
 
 function droppedFiles(folder: string, now: Date): readonly string[] {
+  return filesIn(folder).filter(
+    (name) => /\.(csv|tsv|txt)$/i.test(name) && now.getTime() - statSync(join(folder, name)).mtimeMs > SETTLED_MS,
+  )
+}
+
+function filesIn(folder: string): readonly string[] {
   try {
     return readdirSync(folder, { withFileTypes: true })
-      .filter((one) => one.isFile() && !one.name.startsWith('.') && now.getTime() - statSync(join(folder, one.name)).mtimeMs > SETTLED_MS)
+      .filter((one) => one.isFile() && !one.name.startsWith('.'))
       .map(({ name }) => name)
       .sort()
   } catch (error) {

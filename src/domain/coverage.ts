@@ -6,19 +6,28 @@ import type { CoverageSpec } from './documents/source.ts'
 export const coverageStages = ['covered', 'warned', 'suspended', 'task'] as const
 export type CoverageStage = Exclude<(typeof coverageStages)[number], 'covered'>
 
-/** What is to be done now; undefined: nothing more than was done. @param done the stage that they have reached */
+/** What was done last, and how many days ago. */
+export interface CoverageDone {
+  readonly stage: CoverageStage
+  readonly days: number
+}
+
+/** What is to be done now; undefined: nothing more than was done. One after the other, and never sooner after a warning than was warned. */
 export function coverageStep(
   quietDays: number,
-  done: CoverageStage | undefined,
+  done: CoverageDone | undefined,
   { warn, suspend, task }: CoverageSpec,
 ): CoverageStage | undefined {
-  const due: CoverageStage[] = []
-  if (warn !== undefined && quietDays >= warn) due.push('warned')
-  if (suspend !== undefined && quietDays >= suspend) due.push('suspended')
-  if (task !== undefined && quietDays >= task) due.push('task')
-  const reached = done === undefined ? -1 : ORDER.indexOf(done)
-  // One after the other: nobody is suspended who was not warned before, where that is asked for.
-  return due.find((stage) => ORDER.indexOf(stage) > reached)
+  const steps = ORDER.flatMap((stage) => {
+    const after = { warned: warn, suspended: suspend, task }[stage]
+    return after === undefined ? [] : [{ stage, after }]
+  })
+  const at = done ? ORDER.indexOf(done.stage) : -1
+  const next = steps.find(({ stage }) => ORDER.indexOf(stage) > at)
+  if (!next || quietDays < next.after) return undefined
+  const before = steps.find(({ stage }) => stage === done?.stage)
+  // Where the policy was only now written, whoever is warned today has as many days left as everybody.
+  return done && before && done.days < next.after - before.after ? undefined : next.stage
 }
 
 const ORDER: readonly CoverageStage[] = ['warned', 'suspended', 'task']

@@ -110,11 +110,19 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
       if (lost?.length) lines.push({ at, what: 'entitlements', text: `lost ${lost.join(', ')}`, reference: by ?? '' })
     }
     if (kind === 'session.ended' && at >= end.at)
-      lines.push({ at, what: 'sessions', text: `${text(details.count)} sessions ended, on all nodes`, reference: by ?? '' })
+      lines.push({
+        at,
+        what: 'sessions',
+        text: `${text(details.count)} session${details.count === 1 ? '' : 's'} ended, on all nodes`,
+        reference: by ?? '',
+      })
   }
   if (!lines.some(({ what }) => what === 'sessions'))
     lines.push({ at: end.at, what: 'sessions', text: 'no session was open', reference: end.run ?? '' })
-  const told = jobs.filter(({ createdAt }) => createdAt >= end.at)
+  // What came after they were let in again is another story, too.
+  const back = inOrder.slice(last + 1).find(({ kind }) => kind === 'user.restored')?.at
+  const isOfThis = (at: Date) => at >= end.at && (!back || at < back)
+  const told = jobs.filter(({ createdAt }) => isOfThis(createdAt))
   for (const job of told) {
     const how =
       job.state === 'done'
@@ -129,7 +137,7 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
       reference: job.id,
     })
   }
-  const asked = tasks.filter(({ openedAt }) => openedAt >= end.at)
+  const asked = tasks.filter(({ openedAt }) => isOfThis(openedAt))
   for (const task of asked) {
     const how = task.doneAt
       ? `done by ${task.doneBy ?? ''}${task.note ? ` (${task.note})` : ''}`

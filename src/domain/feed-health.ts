@@ -82,9 +82,10 @@ export function healthOf(
 
 function missingColumns({ columns, counts, usual, mode }: Feed, needed: readonly string[]): readonly string[] {
   if (columns) {
-    return needed
-      .filter((name) => !columns.some((column) => couldBeSame(column, name)))
-      .map((name) => `there is no column «${name}», which the mapping reads; there are ${columns.length ? some(columns, 30) : 'none'}`)
+    const missing = needed.filter((name) => !columns.some((column) => couldBeSame(column, name)))
+    if (!missing.length) return []
+    const names = missing.map((name) => `«${name}»`).join(', ')
+    return [`there is no column ${names}, which the mapping reads; there are ${columns.length ? some(columns, 30) : 'none'}`]
   }
   if (mode !== 'full' || !usual || !counts.rows) return []
   return needed.flatMap((name) => {

@@ -56,7 +56,8 @@ export function admit(
   const code = `user.${state}` as const
   const allowed = source.revival[state] !== 'refuse'
   if (!allowed) return refuse(code, `${who} is ${state}, and ${source.name} has jit.${state}: refuse`)
-  if (carrier !== undefined && carrier !== source.name) {
+  // Whoever was made ahead of time is let in where that is allowed; no source has said that they are to stay out.
+  if (state !== 'staged' && carrier !== undefined && carrier !== source.name) {
     return refuse(code, `${who} is ${state}, and ${carrier}, which ranks above ${source.name}, carries the lifecycle of this person`)
   }
   return transition(state, 'active', `signed in through ${source.name}, which has jit.${state}: ${source.revival[state]}`)

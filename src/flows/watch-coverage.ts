@@ -10,26 +10,7 @@ import type { Policy } from '../domain/policy.ts'
 import { type EndAccessPorts, endAccess } from './end-access.ts'
 import type { Transactions, Tx, Users } from './ports.ts'
 import { MAIL } from './tell-tasks.ts'
-import type { Job } from './work-ports.ts'
-
-/** Known by signing in alone. */
-export interface Uncovered {
-  readonly user: UserId
-  readonly userName: string
-  readonly state: string
-  /** Undefined: never; then it counts from `since`. */
-  readonly lastSignIn?: Date
-  readonly since: Date
-  readonly stage?: CoverageStage
-}
-
-export interface Coverage {
-  /** Those without a feed who have been quiet since before then, by id. */
-  quiet(before: Date, after: UserId | undefined, most: number): Promise<readonly Uncovered[]>
-  keepStage(tx: Tx, user: UserId, stage: CoverageStage, now: Date): Promise<void>
-  /** Of whoever has signed in since; how many. */
-  forget(tx: Tx): Promise<number>
-}
+import type { Coverage, Job, Uncovered } from './work-ports.ts'
 
 const SYSTEM: Actor = { kind: 'system', name: 'coverage' }
 const DAY_MS = 86_400_000
@@ -39,15 +20,21 @@ const LOOK = 'coverage'
 export interface WatchCoverage {
   readonly policy: Policy
   readonly administrators: string | undefined
+  /** Whether mail can be sent at all. */
+  readonly mails?: boolean
   readonly now: Date
 }
 
-export type CoverageDone = Readonly<Record<CoverageStage, number>>
+export type CoverageTally = Readonly<Record<CoverageStage, number>>
+
+function doneOf({ stage, stageAt }: Uncovered, now: Date) {
+  return stage && { stage, days: Math.floor((now.getTime() - (stageAt ?? now).getTime()) / DAY_MS) }
+}
 
 export async function watchCoverage(
   ports: Transactions & EndAccessPorts & { users: Users; coverage: Coverage },
-  { policy, administrators, now }: WatchCoverage,
-): Promise<CoverageDone> {
+  { policy, administrators, mails = true, now }: WatchCoverage,
+): Promise<CoverageTally> {
   const done: Record<CoverageStage, number> = { warned: 0, suspended: 0, task: 0 }
   const { warn, suspend, task } = policy.coverage
   const first = Math.min(...[warn, suspend, task].filter((days) => days !== undefined))
@@ -57,7 +44,7 @@ export async function watchCoverage(
   for (let after: UserId | undefined; ; ) {
     const people = await ports.coverage.quiet(new Date(now.getTime() - first * DAY_MS), after, BATCH)
     for (const one of people) {
-      const stage = coverageStep(quietDays(one, now), one.stage, policy.coverage)
+      const stage = coverageStep(quietDays(one, now), doneOf(one, now), policy.coverage)
       if (!stage || (stage === 'suspended' && one.state !== 'active')) {
         if (stage) await ports.inTransaction((tx) => ports.coverage.keepStage(tx, one.user, stage, now))
         continue
@@ -70,7 +57,7 @@ export async function watchCoverage(
     if (people.length < BATCH) break
   }
   const to = policy.coverage.assignee ?? administrators
-  if (warned.length && to !== undefined)
+  if (mails && warned.length && to !== undefined)
     await ports.inTransaction((tx) => ports.jobs.add(tx, [mailOf(warned, to, { job: ports.mint.id('job', now), now, suspend })]))
   return done
 }

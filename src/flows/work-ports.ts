@@ -1,6 +1,7 @@
 // What deprovisioning needs of the world beside the people: jobs that tell other systems, tasks for what only a person can do,
 // and mail. All of it is rows first, written with the change that asks for it; what goes over a network goes later.
 
+import type { CoverageStage } from '../domain/coverage.ts'
 import type { Actor } from '../domain/events.ts'
 import type { JobId, RunId, TaskId, UserId } from '../domain/ids.ts'
 import type { LifecycleState } from '../domain/lifecycle.ts'
@@ -93,4 +94,25 @@ export interface Tasks {
 /** Throws when it could not be done; `temporary: false` on the error says that trying again is no use. */
 export interface Deliverer {
   deliver(job: Job, signal: AbortSignal): Promise<void>
+}
+
+/** Known by signing in alone. */
+export interface Uncovered {
+  readonly user: UserId
+  readonly userName: string
+  readonly state: string
+  /** Undefined: never; then it counts from `since`. */
+  readonly lastSignIn?: Date
+  readonly since: Date
+  readonly stage?: CoverageStage
+  /** When that was done. */
+  readonly stageAt?: Date
+}
+
+export interface Coverage {
+  /** Those without a feed who have been quiet since before then, by id. */
+  quiet(before: Date, after: UserId | undefined, most: number): Promise<readonly Uncovered[]>
+  keepStage(tx: Tx, user: UserId, stage: CoverageStage, now: Date): Promise<void>
+  /** Of whoever has signed in since; how many. */
+  forget(tx: Tx): Promise<number>
 }

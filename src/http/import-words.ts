@@ -34,7 +34,7 @@ export function summaryOf({ counts, state }: ImportRun): ImportSummary {
     unchanged: of('unchanged'),
     disputed: of('disputed'),
     leavers: of('leaver'),
-    refused: of('refused') + of('faults'),
+    refused: of('refused'),
     held: state === 'held' ? writes : 0,
   }
 }

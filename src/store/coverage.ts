@@ -2,7 +2,7 @@
 
 import type { CoverageStage } from '../domain/coverage.ts'
 import type { UserId } from '../domain/ids.ts'
-import type { Coverage, Uncovered } from '../flows/watch-coverage.ts'
+import type { Coverage, Uncovered } from '../flows/work-ports.ts'
 import { type Db, toDate } from './db.ts'
 import { inside } from './transactions.ts'
 
@@ -13,6 +13,7 @@ interface QuietRow {
   last: unknown
   created_at: unknown
   stage: CoverageStage | null
+  stage_at: unknown
 }
 
 export function coverage(db: Db): Coverage {
@@ -51,7 +52,7 @@ export async function uncovered(
       .whereNotExists(feed)
       .orderBy('u.id')
       .limit(most)
-      .select('u.id', 'u.user_name', 'u.state', 'u.created_at', 'c.stage', last.as('last'))
+      .select('u.id', 'u.user_name', 'u.state', 'u.created_at', 'c.stage', 'c.at as stage_at', last.as('last'))
     // Without a sign-in it counts from the day they were made.
     if (before) query.whereRaw('coalesce((select max(l.signed_in_at) from links l where l.user_id = u.id), u.created_at) <= ?', [before])
     return query
@@ -62,7 +63,7 @@ export async function uncovered(
     state: row.state,
     ...(row.last ? { lastSignIn: toDate(row.last) } : {}),
     since: toDate(row.created_at),
-    ...(row.stage ? { stage: row.stage } : {}),
+    ...(row.stage ? { stage: row.stage, stageAt: toDate(row.stage_at) } : {}),
   }))
 }
 

@@ -62,3 +62,10 @@ export async function planRows(
     return read.status === 'approved' && read.seq <= run.cursor ? { ...read, status: 'applied' as const } : read
   })
 }
+
+export async function isRunning(db: Db, source: string): Promise<boolean> {
+  const row = await db.read((knex) =>
+    knex('runs').join('sources', 'sources.id', 'runs.source_id').where({ state: 'running', 'sources.name': source }).first('runs.id'),
+  )
+  return row !== undefined
+}

@@ -23,7 +23,8 @@ export const leavings: Leavings = {
     await inside(tx)('leavings')
       .insert({ user_id: user, source_id: source, ...row })
       .onConflict(['user_id', 'source_id'])
-      .merge()
+      // The period began when they left; what else is said of them since does not begin it again.
+      .merge(['external_key', 'to_state', 'reason', 'run_id'])
   },
 
   async cancel(tx, source, users) {

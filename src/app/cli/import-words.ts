@@ -17,6 +17,6 @@ export function printRun(run: ImportRun, source: string): void {
     counts.faults ? `${counts.faults} lines could not be read` : '',
   ].filter(Boolean)
   if (more.length) print(more.join('; '))
-  for (const { code, why } of details.causes ?? []) print(`held: ${code}: ${plain(why)}`)
+  for (const { code, why } of state === 'held' ? (details.causes ?? []) : []) print(`held: ${code}: ${plain(why)}`)
   if (details.failure) print(`failed: ${details.failure.code}: ${plain(details.failure.why)}`)
 }

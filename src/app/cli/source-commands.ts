@@ -71,7 +71,7 @@ async function list(options: { json: boolean }): Promise<void> {
         one.name,
         one.inForce ? one.kind : `${one.kind} (out of force)`,
         String(one.people),
-        one.changesShowLeavers ? 'always' : one.readsChanges ? 'full runs only' : 'full runs',
+        one.changesShowLeavers ? 'always' : 'full runs',
         one.leavers,
         one.lastRun ? `${one.lastRun.state} ${time(one.lastRun.at)}` : 'never',
       ]),

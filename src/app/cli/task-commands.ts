@@ -168,7 +168,11 @@ async function listUncovered(options: { days?: number; limit: number; json: bool
         one.stage ?? '',
       ]),
     )
-    print(people.length ? `${people.length} people: nobody will say when they are gone.` : 'Everybody is named by a feed.')
+    if (people.length) print(`${people.length} people: nobody will say when they are gone.`)
+    else
+      print(
+        options.days === undefined ? 'Everybody is named by a feed.' : `Nobody whom no feed names has been quiet for ${options.days} days.`,
+      )
     const { warn, suspend, task } = coverage
     if (warn ?? suspend ?? task)
       print(

@@ -126,6 +126,8 @@ async function applyDemoPolicy(
         // The bundled identity provider signs people in and nothing more.
         singleLogout: false,
         jit: { create: true, update: true, required: ['email'] },
+        // Whom the personnel office has named before is the same person.
+        matching: [{ by: ['email'], link: 'auto' }],
         mapping: [
           { to: 'userName', from: 'attributes.email' },
           { to: 'email', from: 'attributes.email' },

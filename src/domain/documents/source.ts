@@ -1,6 +1,8 @@
 // The document of a source that people are imported from: where it is, whom it means, how its words are read, and what may
 // follow from them without a person looking. Secrets are never written here: a document names the variable that holds one.
 
+import { Cron } from 'croner'
+import { IANAZone } from 'luxon'
 import { z } from 'zod'
 import { groups, httpUrl, isTrustworthyFetch, linking, mappingRow, matching, name, reading, redact, sourceName } from './parts.ts'
 
@@ -9,12 +11,20 @@ const secret = z.strictObject({
   env: z.string().regex(/^GATEHOUSE_SOURCE_[A-Z0-9_]+$/, 'name a variable that begins with GATEHOUSE_SOURCE_, in capitals'),
 })
 
+/** Below the import folder, wherever that is. */
+const withinImports = z
+  .string()
+  .min(1)
+  .refine((path) => !/^([/\\]|[A-Za-z]:)/.test(path) && !path.split(/[/\\]/).includes('..'), {
+    error: 'write a path within the import folder (GATEHOUSE_IMPORT_DIR), without .. and without a slash in front',
+  })
+
 const csv = z
   .strictObject({
     /** Within the import folder. */
-    file: z.string().min(1).optional(),
+    file: withinImports.optional(),
     /** Within the import folder: what is put there is imported, and moved to `done` or `failed` within it. */
-    folder: z.string().min(1).optional(),
+    folder: withinImports.optional(),
     delimiter: z
       .union([z.literal('auto'), z.literal('tab').transform(() => '\t'), z.string().min(1).max(4)], {
         error: 'write auto, tab, or the character between two columns',
@@ -166,9 +176,20 @@ const share = z.number().min(0).max(1)
 const count = z.int().min(1)
 const figure = z.strictObject({ share: share.optional(), count: count.optional() })
 
-const words = z.union([z.string().transform((value) => [value]), z.array(z.string().min(1))])
+const words = z.union([z.string().transform((value) => [value]), z.array(z.string())])
 
-const cron = z.string().regex(/^\S+(\s+\S+){4,5}$|^@(hourly|daily|weekly|monthly)$/, 'write a cron line of five fields, like 0 2 * * *')
+const cron = z
+  .string()
+  .regex(/^\S+(\s+\S+){4}$|^@(hourly|daily|weekly|monthly)$/, 'write a cron line of five fields, like 0 2 * * *')
+  .superRefine((line, context) => {
+    try {
+      new Cron(line, { paused: true })
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `it is no time: ${(error as Error).message}` })
+    }
+  })
+
+const zone = z.string().refine((name) => IANAZone.isValidZone(name), { error: 'write a time zone, like Europe/Berlin' })
 
 const common = {
   name: sourceName,
@@ -235,7 +256,7 @@ const common = {
       patience: z.number().positive().max(3_600).default(60),
     })
     .prefault({}),
-  schedule: z.strictObject({ full: cron.optional(), incremental: cron.optional(), zone: z.string().min(1).default('UTC') }).prefault({}),
+  schedule: z.strictObject({ full: cron.optional(), incremental: cron.optional(), zone: zone.default('UTC') }).prefault({}),
   /** What a row that inherits does. */
   when: z.enum(['create', 'always']).default('always'),
   matching,

@@ -4,8 +4,8 @@
 import type { Actor } from '../../domain/events.ts'
 import { type Evidence, evidenceCsv } from '../../domain/evidence.ts'
 import type { TaskId } from '../../domain/ids.ts'
-import { quietDays, type Uncovered } from '../../flows/watch-coverage.ts'
-import type { DoneTask, Task } from '../../flows/work-ports.ts'
+import { quietDays } from '../../flows/watch-coverage.ts'
+import type { DoneTask, Task, Uncovered } from '../../flows/work-ports.ts'
 import type { ConsoleDoor } from './door.ts'
 
 export interface WorkPageDeps {
