@@ -67,6 +67,8 @@ export async function up(knex: Knex): Promise<void> {
     t.primary(['run_id', 'seq'])
   })
   await knex.raw('create index import_rows_decision on import_rows (run_id, decision, seq)')
+  // Whoever is erased is erased from plans, too.
+  await knex.raw('create index import_rows_user on import_rows (user_id)')
   await knex.raw("create index import_rows_waiting on import_rows (run_id, seq) where status = 'waiting'")
 
   // What must be there once in a feed, as numbers: who has the same is found at the end, by one look.
@@ -122,6 +124,7 @@ export async function up(knex: Knex): Promise<void> {
     t.string('kind', 20).notNullable()
     t.string('user_id', 30).references('users.id').index()
     t.text('title').notNullable()
+    t.text('instructions')
     t.string('assignee', 320)
     t.timestamp('opened_at', { useTz: true }).notNullable()
     t.timestamp('due_at', { useTz: true }).notNullable()

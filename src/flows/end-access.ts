@@ -73,6 +73,7 @@ export async function endAccess(ports: EndAccessPorts, tx: Tx, { user, transitio
         kind,
         user: user.id,
         title: `${kind === 'take-away' ? 'Take away' : 'Give back'} ${userName}’s access to ${target.name}`,
+        ...(spec.instructions === undefined ? {} : { instructions: spec.instructions }),
         ...(spec.assignee === undefined ? {} : { assignee: spec.assignee }),
         openedAt: now,
         dueAt: new Date(now.getTime() + spec.due * DAY_MS),

@@ -54,9 +54,10 @@ function subjectOf(tasks: readonly (Task & { overdue: boolean })[]): string {
 }
 
 function textOf(tasks: readonly (Task & { overdue: boolean })[], page: string): string {
-  const lines = tasks
-    .slice(0, MOST_LISTED)
-    .map(({ id, title, dueAt, overdue }) => `- ${title} (${overdue ? 'was' : 'is'} due on ${dueAt.toISOString().slice(0, 10)}; ${id})`)
+  const lines = tasks.slice(0, MOST_LISTED).map(({ id, title, instructions, dueAt, overdue }) => {
+    const how = instructions === undefined ? '' : `\n  ${instructions}`
+    return `- ${title} (${overdue ? 'was' : 'is'} due on ${dueAt.toISOString().slice(0, 10)}; ${id})${how}`
+  })
   const more = tasks.length > MOST_LISTED ? [`… and ${tasks.length - MOST_LISTED} more`] : []
   return ['Please do this by hand, and mark it as done then:', '', ...lines, ...more, '', page, ''].join('\n')
 }

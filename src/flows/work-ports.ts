@@ -63,6 +63,8 @@ export interface Task {
   readonly kind: 'take-away' | 'give-back' | 'look'
   readonly user: UserId
   readonly title: string
+  /** How it is done there. */
+  readonly instructions?: string
   readonly assignee?: string
   readonly openedAt: Date
   readonly dueAt: Date

@@ -1,6 +1,7 @@
 // Deletes what is known of a person.
 
 import type { SourceId, UserId } from '../domain/ids.ts'
+import { fromJson } from './db.ts'
 import { makeTombstone } from './tombstones.ts'
 import type { TxQueries } from './transactions.ts'
 
@@ -32,6 +33,7 @@ export async function erase(db: TxQueries, id: UserId, now: Date): Promise<void>
   }
   await forgetSignIns(db, { user_id: id })
   await db('user_keys').where({ user_id: id }).delete()
+  await forgetWork(db, id)
   await db('users').where({ id }).update({ user_name: id, user_name_key: id, profile: '{}' })
   // That something happened, when and by whom stays; what it was about the person does not.
   await db('audit_events').where({ user_id: id }).update({ details: null })
@@ -41,6 +43,21 @@ export async function erase(db: TxQueries, id: UserId, now: Date): Promise<void>
 async function forgetSignIns(db: TxQueries, which: Record<string, string>): Promise<void> {
   await db('sign_in_contents').whereIn('sign_in_id', db('sign_ins').where(which).select('id')).delete()
   await db('sign_ins').where(which).update({ subject: null, detail: null, steps: null })
+}
+
+/** What was planned for them goes; that there was something to do, and that it was done, stays. */
+async function forgetWork(db: TxQueries, id: UserId): Promise<void> {
+  await db('import_rows').where({ user_id: id }).delete()
+  await db('leavings').where({ user_id: id }).delete()
+  await db('coverage_states').where({ user_id: id }).delete()
+  await db('tasks').where({ user_id: id }).update({ title: ERASED, note: null })
+  const told: { id: string; payload: unknown }[] = await db('jobs').where({ user_id: id }).select('id', 'payload')
+  for (const job of told) {
+    const payload = { ...fromJson<Record<string, unknown>>(job.payload), userName: id, reason: ERASED }
+    await db('jobs')
+      .where({ id: job.id })
+      .update({ payload: JSON.stringify(payload), last_error: null })
+  }
 }
 
 const ERASED = '(erased)'

@@ -1,14 +1,15 @@
 // Takes things out of what is kept of sources' words, and encrypts it again when the key changes.
 
 import { namesMeant } from '../domain/attribute-names.ts'
-import type { SignInId } from '../domain/ids.ts'
+import type { RunId, SignInId, SourceId } from '../domain/ids.ts'
 import type { RecordOnFile } from '../domain/model.ts'
 import type { Kept } from '../flows/ports.ts'
+import { type PlanRowColumns, planPlace, withoutAttribute } from './plan-rows.ts'
 import { writeRecord } from './record-format.ts'
 import type { Sealer } from './sealing.ts'
 import { contentPlace, toContent } from './sign-ins.ts'
 import { secretPlace } from './tombstones.ts'
-import { inside } from './transactions.ts'
+import { inside, type TxQueries } from './transactions.ts'
 import { placeOf, RECORD_COLUMNS, type RecordRow, toRecord } from './user-rows.ts'
 
 const BATCH = 500
@@ -37,6 +38,7 @@ export const kept: Kept = {
           .update(sealedRecord(without(record, names), db.sealer))
       }
     }
+    await redactPlans(db, source, attribute)
     let responses = 0
     for (let after = ''; ; ) {
       const rows: { sign_in_id: SignInId; sealed: Uint8Array }[] = await db('sign_in_contents')
@@ -106,6 +108,14 @@ export const kept: Kept = {
         .update({ sealed: db.sealer.seal(text, contentPlace(sign_in_id)) })
     }
     if (contents.length) return contents.length
+    const rows: { run_id: RunId; seq: number; sealed: Uint8Array }[] = await stale(db('import_rows').select('run_id', 'seq', 'sealed'))
+    for (const { run_id, seq, sealed } of rows) {
+      const place = planPlace(run_id, seq)
+      await db('import_rows')
+        .where({ run_id, seq })
+        .update({ sealed: db.sealer.seal(db.sealer.open(sealed, place), place) })
+    }
+    if (rows.length) return rows.length
     const secrets: { name: string; sealed: Uint8Array }[] = await stale(db('kept_secrets'))
     for (const { name, sealed } of secrets) {
       const again = db.sealer.seal(db.sealer.open(sealed, secretPlace(name)), secretPlace(name))
@@ -113,6 +123,23 @@ export const kept: Kept = {
     }
     return secrets.length
   },
+}
+
+/** A row loses the attribute, and with it what was planned from it: the rest of a plan is what its run says of itself. */
+async function redactPlans(db: TxQueries, source: SourceId, attribute: string): Promise<void> {
+  const runs: { id: RunId }[] = await db('runs').where({ source_id: source }).select('id')
+  for (const { id } of runs) {
+    for (let after = 0; ; ) {
+      const rows: PlanRowColumns[] = await db('import_rows').where({ run_id: id }).where('seq', '>', after).orderBy('seq').limit(BATCH)
+      const last = rows.at(-1)
+      if (!last) break
+      after = last.seq
+      for (const row of rows) {
+        const sealed = withoutAttribute(id, row, attribute, db.sealer)
+        if (sealed) await db('import_rows').where({ run_id: id, seq: row.seq }).update({ sealed })
+      }
+    }
+  }
 }
 
 function without(record: RecordOnFile, names: ReadonlySet<string>): RecordOnFile {

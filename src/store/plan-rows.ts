@@ -1,6 +1,7 @@
 // How a row of a plan is written and read: what it is about in the clear, by which lists are made; what was said of a person, and
 // what would change, encrypted.
 
+import { namesMeant } from '../domain/attribute-names.ts'
 import { bare } from '../domain/bare.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
 import type { AttributeValues } from '../domain/model.ts'
@@ -53,7 +54,8 @@ interface Content {
   readonly p?: PlanRow['chosen']
 }
 
-const placeOf = (run: RunId, seq: number) => `plan ${run} ${seq}`
+/** What a row's content is bound to. */
+export const planPlace = (run: RunId, seq: number) => `plan ${run} ${seq}`
 
 export function planRowCells(run: RunId, row: PlanRow, sealer: Sealer): Cell[] {
   const { planned, said, gone, digest, before, chosen } = row
@@ -74,7 +76,7 @@ export function planRowCells(run: RunId, row: PlanRow, sealer: Sealer): Cell[] {
   if (before) content.b = writeRecord(before)
   if (chosen !== undefined) content.p = chosen
   const { seq, externalId, status, place } = row
-  const sealed = sealer.seal(JSON.stringify(content), placeOf(run, seq))
+  const sealed = sealer.seal(JSON.stringify(content), planPlace(run, seq))
   return [run, seq, externalId.key, externalId.value, decision, status, planned.user ?? null, planned.basis ?? null, place, sealed]
 }
 
@@ -94,7 +96,7 @@ export function toPlanRow(run: RunId, row: PlanRowColumns, sealer: Sealer): Plan
     d,
     b,
     p,
-  }: Content = JSON.parse(sealer.open(row.sealed, placeOf(run, row.seq)))
+  }: Content = JSON.parse(sealer.open(row.sealed, planPlace(run, row.seq)))
   return {
     seq: row.seq,
     externalId: { key: row.external_key, value: row.external_id },
@@ -122,4 +124,16 @@ export function toPlanRow(run: RunId, row: PlanRowColumns, sealer: Sealer): Plan
     ...(b === undefined ? {} : { before: readRecord(b) }),
     ...(p === undefined ? {} : { chosen: p }),
   }
+}
+
+/** The row's content without what a source calls this; undefined: it does not say it. A row that was not applied yet cannot be any more. */
+export function withoutAttribute(run: RunId, row: PlanRowColumns, attribute: string, sealer: Sealer): Uint8Array | undefined {
+  const content: Content = JSON.parse(sealer.open(row.sealed, planPlace(run, row.seq)))
+  const { s = {}, b } = content
+  const names = namesMeant({ attributes: s, aliases: {} }, [attribute])
+  if (!names.size && b === undefined) return undefined
+  const kept = Object.fromEntries(Object.entries(s).filter(([name]) => !names.has(name)))
+  // What was on file before may hold it, too, and what would change may repeat it.
+  const { b: _before, a: _changes, ...rest } = content
+  return sealer.seal(JSON.stringify({ ...rest, s: kept }), planPlace(run, row.seq))
 }

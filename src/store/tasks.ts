@@ -12,6 +12,7 @@ interface TaskRow {
   kind: Task['kind']
   user_id: UserId
   title: string
+  instructions: string | null
   assignee: string | null
   opened_at: unknown
   due_at: unknown
@@ -34,6 +35,7 @@ export const tasks: Tasks = {
           kind: task.kind,
           user_id: task.user,
           title: task.title,
+          instructions: task.instructions ?? null,
           assignee: task.assignee ?? null,
           opened_at: task.openedAt,
           due_at: task.dueAt,
@@ -135,6 +137,7 @@ function toTask(row: TaskRow): Task {
     kind: row.kind,
     user: row.user_id,
     title: row.title,
+    ...(row.instructions === null ? {} : { instructions: row.instructions }),
     ...(row.assignee === null ? {} : { assignee: row.assignee }),
     openedAt: toDate(row.opened_at),
     dueAt: toDate(row.due_at),
