@@ -62,7 +62,6 @@ const HOMES: Readonly<Record<string, (file: string) => boolean>> = {
   'xml-crypto': (file) => file === 'http/saml/signature.ts' || file === 'http/saml/outgoing.ts',
   passport: (file) => file === 'http/saml/service-provider.ts',
   knex: (file) => file.startsWith('store/') || file.startsWith('connectors/sql/'),
-  'csv-parse': (file) => file.startsWith('connectors/csv/'),
   ldapts: (file) => file.startsWith('connectors/ldap/'),
   '@fastify/busboy': (file) => file === 'http/console/upload.ts',
   oauth4webapi: (file) => file === 'connectors/http-client.ts',

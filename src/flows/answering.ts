@@ -16,13 +16,16 @@ export async function answered<Result>(deciding: Deciding<Result>, ask: (questio
   return step.value
 }
 
+/** @param places of whoever asks, by the place of the question */
+export type AskAll = (questions: readonly Question[], places: readonly number[]) => Promise<readonly unknown[]>
+
 /**
  * Results in the order of what decides. None sees what another one would change.
  * @param onAnswer is told each answer, by the place of whoever asked
  */
 export async function answeredTogether<Result>(
   deciding: readonly Deciding<Result>[],
-  askAll: (questions: readonly Question[]) => Promise<readonly unknown[]>,
+  askAll: AskAll,
   onAnswer?: (place: number, question: Question, answer: unknown) => void,
 ): Promise<readonly Result[]> {
   const results: Result[] = new Array(deciding.length)
@@ -44,7 +47,12 @@ export async function answeredTogether<Result>(
       }
     }
     questions = next
-    answers = next.length ? await askAll(next) : []
+    answers = next.length
+      ? await askAll(
+          next,
+          asking.map(({ place }) => place),
+        )
+      : []
     open = asking
   }
   return results

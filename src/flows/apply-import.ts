@@ -2,13 +2,14 @@
 // has moved since, or that would come to something else, is left out and said so. A batch and its place are written together, so
 // that whoever goes on after a crash doubles nothing and leaves nothing out.
 
-import type { Known } from '../domain/deciding.ts'
+import type { Known, Question } from '../domain/deciding.ts'
+import type { SeatsTaken } from '../domain/entitlements.ts'
 import type { Actor } from '../domain/events.ts'
 import type { UserId } from '../domain/ids.ts'
 import { keyName } from '../domain/keys.ts'
 import type { Holder } from '../domain/matching.ts'
 import type { RecordOnFile } from '../domain/model.ts'
-import { planned, sameEffect } from '../domain/plan.ts'
+import { type Planned, planned, sameEffect } from '../domain/plan.ts'
 import type { Policy } from '../domain/policy.ts'
 import { isRefusal } from '../domain/refusals.ts'
 import type { Change } from '../domain/settle.ts'
@@ -40,10 +41,16 @@ export async function applyImport(ports: ApplyPorts, ask: ApplyImport): Promise<
   for (;;) {
     const batch = await next
     if (!batch.rows.length) return run
-    // While one batch is written, the next is decided; what the first changes of the second's people shows in their versions.
-    next = decideBatch(ports, ask, batch.cursor)
-    next.catch(() => {})
+    const decideNext = () => {
+      next = decideBatch(ports, ask, batch.cursor)
+      next.catch(() => {})
+    }
+    // While one batch is written, the next is decided; what the first changes of the second's people shows in their versions. How many
+    // seats of a licence are free does not.
+    const shares = licencesOf(ask.policy).size > 0
+    if (!shares) decideNext()
     run = await writeBatch(ports, { ...ask, run }, batch)
+    if (shares) decideNext()
     ask.onProgress(run)
   }
 }
@@ -53,7 +60,7 @@ export async function applyRows(ports: ApplyPorts, ask: ApplyImport, rows: reado
   let { run } = ask
   for (let i = 0; i < rows.length; i += BATCH) {
     const some = rows.slice(i, i + BATCH)
-    run = await writeBatch(ports, { ...ask, run }, { ...(await decideAgain(ports, ask, some)), cursor: run.cursor, picked: true })
+    run = await writeBatch(ports, { ...ask, run }, { ...(await decideAgain(ports, ask, some, false)), cursor: run.cursor, picked: true })
     ask.onProgress(run)
   }
   return run
@@ -66,6 +73,8 @@ interface Batch {
   readonly moved: readonly number[]
   readonly cursor: number
   readonly now: Date
+  /** Newcomers were taken for such without asking; the transaction has to make sure. */
+  readonly presumed: boolean
   /** Apart from the order of the plan: their status is written with them. */
   readonly picked?: boolean
 }
@@ -77,36 +86,64 @@ interface RowChange {
 
 async function decideBatch(ports: ApplyPorts, ask: ApplyImport, after: number): Promise<Batch> {
   const rows = await ports.importReads.rows(ask.run.id, { after, size: BATCH, status: 'approved' })
-  return { ...(await decideAgain(ports, ask, rows)), cursor: rows.at(-1)?.seq ?? after }
+  return { ...(await decideAgain(ports, ask, rows, true)), cursor: rows.at(-1)?.seq ?? after }
 }
 
+/** @param presuming that who was nobody when it was planned is nobody still */
 async function decideAgain(
   ports: ApplyPorts,
   { run, source, policy, clock }: ApplyImport,
   rows: readonly PlanRow[],
+  presuming: boolean,
 ): Promise<Omit<Batch, 'cursor'>> {
   const now = clock()
+  const { answerAll } = ports.importReads
+  const isPresumed = (place: number, { about }: Question) =>
+    presuming && rows[place]?.planned.decision === 'create' && (about === 'subject' || about === 'holders')
   const decided = await decideRows(
     rows.map(({ externalId, said, gone, planned: { user } }) => ({
       externalId,
       said: gone ? undefined : said,
       fresh: user ?? ports.mint.id('usr', now),
     })),
-    { source, policy, run: run.id, now, askAll: ports.importReads.answerAll },
+    {
+      source,
+      policy,
+      run: run.id,
+      now,
+      askAll: async (questions, places) => {
+        const answers: unknown[] = questions.map(({ about }) => (about === 'subject' ? NOBODY : NO_HOLDERS))
+        const open = questions.flatMap((question, at) => (isPresumed(places[at] as number, question) ? [] : [{ question, at }]))
+        if (!open.length) return answers
+        const found = await answerAll(open.map(({ question }) => question))
+        for (const [i, { at }] of open.entries()) answers[at] = found[i]
+        return answers
+      },
+    },
   )
+  const licences = licencesOf(policy)
   const changes: RowChange[] = []
   const moved: number[] = []
   for (const [at, row] of rows.entries()) {
     const decision = decided[at]?.decision
     const again = decision && planned(decision, source.imports)
     const change = decision && !isRefusal(decision.outcome) ? decision.outcome : undefined
-    // Nobody has moved, and it comes to the same.
-    if (change && again && again.basis === row.planned.basis && sameEffect(again, { ...row.planned, status: again.status }))
+    // Nobody has moved, and it comes to the same. Who gets one of the last seats is nobody's plan: whoever comes first.
+    const same = (one: Planned) => ({ ...one, gained: one.gained.filter((name) => !licences.has(name)) })
+    if (change && again && again.basis === row.planned.basis && sameEffect(same(again), same({ ...row.planned, status: again.status })))
       changes.push({ row, change })
     else moved.push(row.seq)
   }
-  return { rows, changes, moved, now }
+  return { rows, changes, moved, now, presumed: presuming && rows.some(({ planned: { decision } }) => decision === 'create') }
 }
+
+/** Name -> seats. */
+function licencesOf({ entitlements }: Policy): ReadonlyMap<string, number> {
+  return new Map(entitlements.rules.flatMap(({ name, seats }) => (seats === undefined ? [] : [[name, seats] as const])))
+}
+
+const NOBODY: Known = { records: [] }
+const NO_HOLDERS: readonly Holder[] = []
 
 async function writeBatch(ports: ApplyPorts, ask: ApplyImport, batch: Batch): Promise<ImportRun> {
   for (let attempt = 1; ; attempt++) {
@@ -114,7 +151,7 @@ async function writeBatch(ports: ApplyPorts, ask: ApplyImport, batch: Batch): Pr
     if (written) return written
     // Somebody was moved between the decision and this; they are told apart by deciding again.
     if (attempt === MOST_ATTEMPTS) throw new Error('people are moved faster than an import can be applied')
-    batch = { ...batch, ...(await decideAgain(ports, ask, batch.rows)) }
+    batch = { ...batch, ...(await decideAgain(ports, ask, batch.rows, false)) }
   }
 }
 
@@ -127,7 +164,8 @@ async function tryBatch(ports: ApplyPorts, { run, source, policy, keep }: ApplyI
   // It is the source who says so; who has begun the run is on the run.
   const actor: Actor = { kind: 'source', id: source.id, name: source.name }
   return ports.inTransaction(async (tx) => {
-    if (!(await unmoved(ports, tx, source, fits))) return undefined
+    if (!(await unmoved(ports, tx, source, { changes: fits, presumed: batch.presumed }))) return undefined
+    if (!(await seated(ports, tx, { policy, changes: fits }))) return undefined
     const digests = new Map<RecordOnFile, string>()
     for (const { row, change } of fits) if (change.record && row.digest !== undefined) digests.set(change.record, row.digest)
     await ports.users.commitAll(
@@ -172,7 +210,12 @@ function apart(changes: readonly RowChange[]): { readonly fits: readonly RowChan
 }
 
 /** Nobody has written any of these users since, nobody has come who would have been found, and no name was taken. */
-async function unmoved(ports: ApplyPorts, tx: Tx, source: SourcePolicy, changes: readonly RowChange[]): Promise<boolean> {
+async function unmoved(
+  ports: ApplyPorts,
+  tx: Tx,
+  source: SourcePolicy,
+  { changes, presumed }: { changes: readonly RowChange[]; presumed: boolean },
+): Promise<boolean> {
   const known = changes.filter(({ change }) => change.kind !== 'create')
   if (known.length) {
     const versions = await ports.imports.versions(
@@ -181,7 +224,17 @@ async function unmoved(ports: ApplyPorts, tx: Tx, source: SourcePolicy, changes:
     )
     if (!known.every(({ change }) => versions.get(change.user.id) === change.user.version)) return false
   }
-  const newcomers = changes.filter(({ change }) => change.link || change.kind === 'create')
+  const matching = new Set(source.matching.map(({ by }) => keyName(by)))
+  const claimed = ({ kind, keys = [] }: Change) => keys.filter(({ unique, name }) => unique || (kind === 'create' && matching.has(name)))
+  const created = changes.filter(({ change }) => change.kind === 'create')
+  if (presumed && created.length) {
+    const subjects = created.map(({ row }) => row.externalId)
+    const keys = created.flatMap(({ change }) => claimed(change))
+    // Where that is not plain, all are decided again with everything asked.
+    if (!(await ports.imports.areNobody(tx, source.id, subjects, keys))) return false
+  }
+  const others = presumed ? changes.filter(({ change }) => change.kind !== 'create') : changes
+  const newcomers = others.filter(({ change }) => change.link || change.kind === 'create')
   const subjects = await ports.users.answerAll(
     tx,
     newcomers.map(({ row }) => ({ about: 'subject', source: source.id, externalId: row.externalId })),
@@ -189,10 +242,8 @@ async function unmoved(ports: ApplyPorts, tx: Tx, source: SourcePolicy, changes:
   if ((subjects as readonly Known[]).some(({ linked }) => linked)) return false
   // Whom a person has called new looks like somebody, and is not to be told from them again.
   const settled = new Set(newcomers.filter((_, at) => (subjects[at] as Known).settledAsNew).map(({ change }) => change))
-  const matching = new Set(source.matching.map(({ by }) => keyName(by)))
-  const asked = changes.flatMap(({ change }) => {
-    const { kind, keys = [] } = change
-    const wanted = keys.filter(({ unique, name }) => unique || (kind === 'create' && matching.has(name) && !settled.has(change)))
+  const asked = others.flatMap(({ change }) => {
+    const wanted = claimed(change).filter(({ unique }) => unique || !settled.has(change))
     return wanted.length ? [{ user: change.user.id, keys: wanted }] : []
   })
   const holders = await ports.users.answerAll(
@@ -200,6 +251,17 @@ async function unmoved(ports: ApplyPorts, tx: Tx, source: SourcePolicy, changes:
     asked.map(({ keys }) => ({ about: 'holders', source: source.id, keys })),
   )
   return asked.every(({ user }, at) => (holders[at] as readonly Holder[]).every((holder) => holder.user.id === user))
+}
+
+/** Nobody has taken a seat since that was free when these were decided about. */
+async function seated(ports: ApplyPorts, tx: Tx, { policy, changes }: { policy: Policy; changes: readonly RowChange[] }): Promise<boolean> {
+  const wanted = new Map<string, number>()
+  for (const { change } of changes)
+    for (const [name, by] of Object.entries(change.entitled.seats)) if (by > 0) wanted.set(name, (wanted.get(name) ?? 0) + by)
+  if (!wanted.size) return true
+  const [taken] = (await ports.users.answerAll(tx, [{ about: 'seats', licences: [...wanted.keys()] }])) as readonly [SeatsTaken]
+  const licences = licencesOf(policy)
+  return [...wanted].every(([name, by]) => (taken.get(name) ?? 0) + by <= (licences.get(name) ?? 0))
 }
 
 /** What goes with the end of somebody's access, and with a return. */

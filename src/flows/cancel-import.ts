@@ -19,7 +19,8 @@ export async function cancelImport(
     const cancelled: ImportRun = { ...run, state: 'cancelled', details: { ...run.details, cancelledBy: by }, finishedAt: now }
     await ports.imports.put(tx, cancelled, now)
     // Whoever reads may be gone; a plan that was whole can still be looked at.
-    if (run.kind === 'import' && run.state === 'running' && run.phase === 'reading' && !isWholePlan(run)) await ports.imports.discard(tx, id)
+    if (run.kind === 'import' && run.state === 'running' && run.phase === 'reading' && !isWholePlan(run))
+      await ports.imports.discard(tx, id)
     await ports.audit.write(tx, [
       { kind: 'run.cancelled', at: now, actor, run: id, source: run.source, details: { was: run.state, ...run.counts } },
     ])

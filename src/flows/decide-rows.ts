@@ -3,13 +3,15 @@
 
 import { leave } from '../domain/access.ts'
 import { type Decision, decide } from '../domain/decide.ts'
-import type { Known, Question } from '../domain/deciding.ts'
+import type { Deciding, Known, Question } from '../domain/deciding.ts'
+import type { SeatsTaken } from '../domain/entitlements.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
 import type { AttributeValues, ExternalId, RecordOnFile, User } from '../domain/model.ts'
 import type { Policy } from '../domain/policy.ts'
+import { isRefusal } from '../domain/refusals.ts'
 import type { Explanation } from '../domain/settle.ts'
 import type { SourcePolicy } from '../domain/source-policy.ts'
-import { answeredTogether } from './answering.ts'
+import { type AskAll, answeredTogether } from './answering.ts'
 
 export interface RowToDecide {
   readonly externalId: ExternalId
@@ -32,27 +34,55 @@ export interface DecideRows {
   readonly policy: Policy
   readonly run: RunId
   readonly now: Date
-  readonly askAll: (questions: readonly Question[]) => Promise<readonly unknown[]>
+  readonly askAll: AskAll
+  /** Taken by rows that were decided before and are not written yet; the rows of this call add theirs. */
+  readonly seats?: SeatsMeant
 }
+
+/** Licence -> seats that rows would take. What others would give back is free once they have. */
+export type SeatsMeant = Map<string, number>
 
 /** In the order of the rows; undefined: nothing follows that has not followed already. */
 export async function decideRows(
   rows: readonly RowToDecide[],
-  { source, policy, run, now, askAll }: DecideRows,
+  { source, policy, run, now, askAll, seats = new Map() }: DecideRows,
 ): Promise<readonly (Decided | undefined)[]> {
   const before: (RecordOnFile | undefined)[] = new Array(rows.length)
   const decisions = await answeredTogether(
     rows.map(({ externalId, said, fresh, atOnce = false }) =>
-      said ? decide(spoken(said, { source, run, now }), { source, policy, fresh }) : missed(externalId, { source, policy, now, atOnce }),
+      said
+        ? inTurn(decide(spoken(said, { source, run, now }), { source, policy, fresh }), seats)
+        : missed(externalId, { source, policy, now, atOnce }),
     ),
     askAll,
     (place, { about }, answer) => {
-      if (about !== 'subject') return
+      if (about !== 'subject' && about !== 'user') return
       const { key } = (rows[place] as RowToDecide).externalId
-      before[place] = (answer as Known).records.find((record) => record.source === source.id && record.externalId.key === key)
+      const ofSource = (answer as Known).records.filter((record) => record.source === source.id)
+      // Somebody whom the source calls something else from now on was known to it by the old name.
+      before[place] = ofSource.find(({ externalId }) => externalId.key === key) ?? (about === 'user' ? ofSource[0] : undefined)
     },
   )
   return decisions.map((decision, place) => decision && { decision, before: before[place] })
+}
+
+/** As if those who came before had taken their seats already. */
+function* inTurn(deciding: Deciding<Decision>, seats: SeatsMeant): Deciding<Decision> {
+  let step = deciding.next()
+  while (!step.done) {
+    const answer = yield step.value
+    step = deciding.next(step.value.about === 'seats' && seats.size ? added(answer as SeatsTaken, seats) : answer)
+  }
+  const { outcome } = step.value
+  if (!isRefusal(outcome))
+    for (const [name, by] of Object.entries(outcome.entitled.seats)) if (by > 0) seats.set(name, (seats.get(name) ?? 0) + by)
+  return step.value
+}
+
+function added(taken: SeatsTaken, more: SeatsMeant): SeatsTaken {
+  const all = new Map(taken)
+  for (const [name, count] of more) all.set(name, (all.get(name) ?? 0) + count)
+  return all
 }
 
 function spoken(attributes: AttributeValues, { source, run, now }: { source: SourcePolicy; run: RunId; now: Date }) {

@@ -4,6 +4,7 @@ import type { Known, Question } from '../domain/deciding.ts'
 import type { Actor } from '../domain/events.ts'
 import type { FeedCounts, Health } from '../domain/feed-health.ts'
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
+import type { Key } from '../domain/keys.ts'
 import type { Leaving, LifecycleState } from '../domain/lifecycle.ts'
 import type { AttributeValues, ExternalId, RecordOnFile, User } from '../domain/model.ts'
 import type { PlanDecision, Planned, RowStatus } from '../domain/plan.ts'
@@ -189,6 +190,11 @@ export interface Imports {
   setStatus(tx: Tx, run: RunId, seqs: readonly number[], status: RowStatus): Promise<void>
   /** Rows of earlier runs of the source that wait and are meant by this one as well, or all of them. How many. */
   supersede(tx: Tx, run: ImportRun, now: Date): Promise<number>
+  /**
+   * Whether nobody is linked to any of these and nobody has any of these keys. False also where that is not plain: somebody was
+   * erased once, or a person has said of a subject that it is somebody new.
+   */
+  areNobody(tx: Tx, source: SourceId, subjects: readonly ExternalId[], keys: readonly Key[]): Promise<boolean>
   /** Versions of these users as they are now; held until the end. */
   versions(tx: Tx, users: readonly UserId[]): Promise<ReadonlyMap<UserId, number>>
   keepState(tx: Tx, source: SourceId, state: SourceState): Promise<void>

@@ -31,7 +31,8 @@ export async function readFeed({ connector, since, most, size, stop }: ReadFeed)
     if (whole.aborted)
       return new FeedFailure('too-slow', `it was not read to its end within ${most.ms / 60_000} minutes (feed.minutes)`, { cause: error })
     if (error instanceof FeedFailure) return error
-    throw error
+    // Libraries throw what they like.
+    throw error instanceof Error ? error : new Error(String(error))
   }
   /** Whoever does not answer in time has not answered, whether it notices or not. */
   const inTime = async <Answer>(ask: () => Promise<Answer>): Promise<Answer> => {

@@ -114,7 +114,8 @@ async function begin(
 /** What had begun to be applied goes on where it was left; the rest is put down by name. */
 export async function resume(ports: RunImportPorts, ask: RunImport, run: ImportRun): Promise<ImportRun> {
   const { clock, source } = ask
-  if (run.kind === 'undo' || run.phase === 'reading') return ports.inTransaction((tx) => putDown(ports, tx, { ...ask, name: source.name }, run))
+  if (run.kind === 'undo' || run.phase === 'reading')
+    return ports.inTransaction((tx) => putDown(ports, tx, { ...ask, name: source.name }, run))
   return holding(ports, { run, holder: ask.holder, clock, stop: ask.stop }, (held) => apply(ports, ask, run, held.keep))
 }
 
@@ -150,11 +151,11 @@ export async function putDown(
 }
 
 /** Says that it goes on while it does, and stops when somebody wants that. */
-export async function holding(
+export async function holding<Result>(
   ports: RunImportPorts,
   { run, holder, clock, stop }: { run: ImportRun; holder: Holder; clock: () => Date; stop: AbortSignal },
-  work: (held: { stop: AbortSignal; keep: Keep }) => Promise<ImportRun>,
-): Promise<ImportRun> {
+  work: (held: { stop: AbortSignal; keep: Keep }) => Promise<Result>,
+): Promise<Result> {
   const stopped = new AbortController()
   const either = AbortSignal.any([stop, stopped.signal])
   const until = (now: Date) => new Date(now.getTime() + LEASE_MS)
@@ -221,8 +222,7 @@ export async function apply(ports: RunImportPorts, ask: Applying, begun: ImportR
   const { source, policy, clock, onProgress = () => {} } = ask
   let run = begun
   try {
-    if (run.revision !== policy.revision)
-      throw new FeedFailure('changed', POLICY_CHANGED)
+    if (run.revision !== policy.revision) throw new FeedFailure('changed', POLICY_CHANGED)
     run = await applyImport(ports, { run, source: source.policy, policy, clock, keep, onProgress })
     return await finish(ports, ask, run)
   } catch (error) {
@@ -270,7 +270,12 @@ async function waitingOf({ importReads }: RunImportPorts, run: RunId): Promise<n
 /** Ends it by name. @throws what is nobody's word for how a run ends */
 export async function fail(
   ports: RunImportPorts,
-  { actor, clock, holder, source }: Pick<Telling, 'actor' | 'clock' | 'holder'> & { readonly source: { readonly name: string } | undefined },
+  {
+    actor,
+    clock,
+    holder,
+    source,
+  }: Pick<Telling, 'actor' | 'clock' | 'holder'> & { readonly source: { readonly name: string } | undefined },
   run: ImportRun,
   thrown: unknown,
 ): Promise<ImportRun> {
@@ -299,7 +304,13 @@ export async function fail(
 type RunEvent = 'run.held' | 'run.planned' | 'run.finished' | 'run.failed' | 'run.cancelled'
 
 /** @throws FeedFailure where it is not this holder's any more */
-async function settle(ports: RunImportPorts, tx: Tx, { actor, clock, source, holder }: Telling, run: ImportRun, kind: RunEvent): Promise<void> {
+async function settle(
+  ports: RunImportPorts,
+  tx: Tx,
+  { actor, clock, source, holder }: Telling,
+  run: ImportRun,
+  kind: RunEvent,
+): Promise<void> {
   const now = clock()
   if (!(await ports.imports.release(tx, run, { holder, now }))) throw new FeedFailure('cancelled', 'the run was stopped')
   await tell(ports, tx, { actor, now, name: source.name }, run, kind)

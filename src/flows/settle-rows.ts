@@ -5,11 +5,24 @@ import { type Actor, type AuditEvent, actorName } from '../domain/events.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
 import { type PlanDecision, planned } from '../domain/plan.ts'
 import type { Policy } from '../domain/policy.ts'
-import { applyRows } from './apply-import.ts'
+import { applyImport, applyRows } from './apply-import.ts'
 import { decideRows } from './decide-rows.ts'
+import { FeedFailure } from './feed-ports.ts'
 import type { Holder, ImportRun, PlanRow } from './import-ports.ts'
 import type { Cases, Tx } from './ports.ts'
-import { apply, finish, holding, LEASE_MS, type RunImportPorts, type SourceInForce } from './run-import.ts'
+import {
+  apply,
+  finish,
+  holding,
+  isLeft,
+  isWholePlan,
+  type Keep,
+  LEASE_MS,
+  named,
+  POLICY_CHANGED,
+  type RunImportPorts,
+  type SourceInForce,
+} from './run-import.ts'
 
 export type SettlePorts = RunImportPorts & { cases: Cases }
 
@@ -33,34 +46,41 @@ export type Settled =
 /** Everything that waits, or all of one class. Disputed rows are given to somebody one by one. */
 export async function approveRun(ports: SettlePorts, ask: SettleRows & { readonly decision?: PlanDecision }): Promise<Settled> {
   const { decision, actor, clock } = ask
-  return heldFor(ports, ask, async (run, keep) => {
-    if (run.state === 'waiting') {
-      const details = { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() }
-      let current: ImportRun = { ...run, state: 'running', phase: 'applying', details }
-      await ports.inTransaction((tx) => ports.audit.write(tx, [approval(run, decision, actor, clock())]))
-      for (let after = 0; ; ) {
-        const rows = await ports.importReads.rows(run.id, { after, size: BATCH, status: 'waiting', ...(decision ? { decision } : {}) })
-        const last = rows.at(-1)
-        if (!last) return finish(ports, runAsk(ask), current)
-        after = last.seq
-        const meant = rows.filter((row) => row.planned.decision !== 'disputed')
-        current = await applyRows(ports, { ...runAsk(ask), source: ask.source.policy, run: current, keep }, meant)
+  return heldFor(
+    ports,
+    ask,
+    async (run, keep) => {
+      if (run.state === 'waiting') {
+        const details = { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() }
+        let current: ImportRun = { ...run, state: 'running', phase: 'applying', details }
+        await ports.inTransaction((tx) => ports.audit.write(tx, [approval(run, decision, actor, clock())]))
+        // Whoever approved it before, and was interrupted in that, comes first.
+        current = await applyImport(ports, { ...runAsk(ask), source: ask.source.policy, run: current, keep })
+        for (let after = 0; ; ) {
+          const rows = await ports.importReads.rows(run.id, { after, size: BATCH, status: 'waiting', ...(decision ? { decision } : {}) })
+          const last = rows.at(-1)
+          if (!last) return finish(ports, runAsk(ask), current)
+          after = last.seq
+          const meant = rows.filter((row) => row.planned.decision !== 'disputed')
+          current = await applyRows(ports, { ...runAsk(ask), source: ask.source.policy, run: current, keep }, meant)
+        }
       }
-    }
-    const approved: ImportRun = {
-      ...run,
-      state: 'running',
-      phase: 'applying',
-      details: { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() },
-    }
-    await ports.inTransaction(async (tx) => {
-      await ports.imports.approveAll(tx, run.id, decision)
-      await keep(tx, approved)
-      await ports.imports.supersede(tx, approved, clock())
-      await ports.audit.write(tx, [approval(run, decision, actor, clock())])
-    })
-    return apply(ports, runAsk(ask), approved, keep)
-  })
+      const approved: ImportRun = {
+        ...run,
+        state: 'running',
+        phase: 'applying',
+        details: { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() },
+      }
+      await ports.inTransaction(async (tx) => {
+        await ports.imports.approveAll(tx, run.id, decision)
+        await keep(tx, approved)
+        await ports.imports.supersede(tx, approved, clock())
+        await ports.audit.write(tx, [approval(run, decision, actor, clock())])
+      })
+      return apply(ports, runAsk(ask), approved, keep)
+    },
+    { takesUp: true },
+  )
 }
 
 const BATCH = 500
@@ -81,9 +101,10 @@ export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly
   let refused: string | undefined
   const settled = await heldFor(ports, ask, async (run, keep) => {
     const now = clock()
+    const release = (tx: Tx, released: ImportRun) => ports.imports.release(tx, released, { holder: ask.holder, now })
     const back = async (why: string) => {
       refused = why
-      await ports.inTransaction((tx) => ports.imports.put(tx, run, now))
+      await ports.inTransaction((tx) => release(tx, run))
       return run
     }
     if (run.state !== 'waiting' && pick.pick !== 'ignore') return back(`the run is ${run.state}; approve it as a whole first`)
@@ -93,26 +114,26 @@ export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly
     if (pick.pick === 'yes' && decision === 'disputed') return back('it is disputed: say whom it means (a user), new, or ignore')
     if ((pick.pick === 'user' || pick.pick === 'new') && decision !== 'disputed' && decision !== 'create' && decision !== 'link')
       return back(`it is linked already (${decision}); say yes or ignore`)
-    const current: ImportRun = { ...run, state: 'running', phase: 'applying' }
+    const current: ImportRun = { ...run, state: 'running' }
     if (pick.pick === 'ignore') {
+      const { ignored: before = 0, waiting = 0 } = run.counts
+      const counts = { ...run.counts, ignored: before + 1, waiting: Math.max(0, waiting - 1) }
       await ports.inTransaction(async (tx) => {
         await ports.imports.setStatus(tx, run.id, [seq], 'ignored')
         if (decision === 'disputed' || decision === 'create') await verdict(ports, tx, { row, source, actor, now }, 'ignored')
-        await keep(tx, { ...current, counts: { ...run.counts, ignored: (run.counts.ignored ?? 0) + 1 } })
+        await keep(tx, { ...current, counts })
+        // A run that is held stays as it was, but for this row.
+        if (run.state !== 'waiting') await release(tx, { ...run, counts })
       })
-      const ignored: ImportRun = { ...current, counts: { ...run.counts, ignored: (run.counts.ignored ?? 0) + 1 } }
-      // A run that is held stays as it was, but for this row.
-      if (run.state === 'waiting') return finish(ports, runAsk(ask), ignored)
-      const held = { ...ignored, state: run.state, phase: run.phase }
-      await ports.inTransaction((tx) => ports.imports.put(tx, held, now))
-      return held
+      return run.state === 'waiting' ? finish(ports, runAsk(ask), { ...current, counts }) : { ...run, counts }
     }
     if (pick.pick === 'user') {
       const no = await linkTo(ports, { row, source, actor, now, user: pick.user, run: run.id })
       if (no !== undefined) return back(no)
     }
     if (pick.pick === 'new') await ports.inTransaction((tx) => verdict(ports, tx, { row, source, actor, now }, 'new'))
-    const again = pick.pick === 'yes' ? row : await replanned(ports, ask, row, now)
+    const again: PlanRow =
+      pick.pick === 'yes' ? row : { ...(await replanned(ports, ask, row, now)), chosen: pick.pick === 'user' ? pick.user : 'new' }
     if (again.planned.decision === 'refused' || again.planned.decision === 'disputed') return back(again.planned.why)
     await ports.inTransaction((tx) => ports.imports.rewrite(tx, run.id, [again]))
     const applied = await applyRows(ports, { run: current, source: source.policy, policy, clock, keep, onProgress: () => {} }, [again])
@@ -168,38 +189,61 @@ async function replanned(ports: SettlePorts, { source, policy, run }: SettleRows
   return { ...row, planned: made, ...(decided.before ? { before: decided.before } : {}) }
 }
 
-/** The run is this holder's while `work` lasts. */
+/**
+ * The run is this holder's while `work` lasts.
+ * @param takesUp whether it goes on where somebody who approved was interrupted
+ */
 async function heldFor(
   ports: SettlePorts,
   ask: SettleRows,
-  work: (run: ImportRun, keep: (tx: Tx, run: ImportRun) => Promise<void>) => Promise<ImportRun>,
+  work: (run: ImportRun, keep: Keep) => Promise<ImportRun>,
+  { takesUp = false }: { takesUp?: boolean } = {},
 ): Promise<Settled> {
   const { run: id, source, policy, holder, isGone, clock, stop } = ask
   const now = clock()
   const taken = await ports.inTransaction(async (tx): Promise<ImportRun | string> => {
-    const run = await ports.imports.take(tx, id)
-    if (!run || run.source !== source.id) return `there is no run ${id} of ${source.name}`
-    if (!['held', 'planned', 'waiting'].includes(run.state)) return `the run is ${run.state}, so nothing of it waits`
-    if (run.revision !== policy.revision)
-      return 'the policy was changed since this was planned, so the plan does not hold any more; import again'
     const running = await ports.imports.running(tx, source.id)
-    if (running && !(running.holder !== undefined && isGone(running.holder))) return `${source.name} is being imported (${running.run.id})`
+    const run = await ports.imports.take(tx, id)
+    if (run?.kind !== 'import' || run.source !== source.id) return `there is no run ${id} of ${source.name}`
+    if (running && !isLeft(running, { now, isGone })) return `${source.name} is being imported (${running.run.id})`
+    const before = running?.run.id === id && takesUp ? beforeApproval(run) : run.state
+    if (running && (running.run.id !== id || before === 'running'))
+      return `${running.run.kind === 'undo' ? 'taking back' : 'an import'} was interrupted (${running.run.id}); import again to take it up`
+    if (!['held', 'planned', 'waiting'].includes(before)) return `the run is ${before}, so nothing of it waits`
+    if (run.revision !== policy.revision) return POLICY_CHANGED
     await ports.imports.hold(tx, id, { holder, until: new Date(now.getTime() + LEASE_MS) })
-    return run
+    return { ...run, state: before }
   })
   if (typeof taken === 'string') return { outcome: 'refused', why: taken }
-  const run = await holding(ports, { run: taken, holder, clock, stop }, async ({ keep }) => {
+  return holding(ports, { run: taken, holder, clock, stop }, async ({ keep }): Promise<Settled> => {
     try {
-      return await work(taken, keep)
+      return { outcome: 'applied', run: await work(taken, keep) }
     } catch (error) {
-      // What could not be done is to be done by somebody else, and the run is not to wait for this holder.
-      const current = await ports.importReads.run(id)
-      if (current?.state === 'running')
-        await ports.inTransaction((tx) => ports.imports.put(tx, { ...current, state: taken.state }, clock()))
-      throw error
+      return letGo(ports, ask, taken, error)
     }
   })
-  return { outcome: 'applied', run }
+}
+
+/** What could not be done is to be done by somebody else, and the run is not to wait for this holder. */
+async function letGo(ports: SettlePorts, { clock, holder }: SettleRows, { id, state }: ImportRun, thrown: unknown): Promise<Settled> {
+  const current = await ports.importReads.run(id)
+  if (current?.state === 'running') {
+    const counts = { ...current.counts, waiting: await ports.importReads.count(id, 'waiting') }
+    await ports.inTransaction((tx) => ports.imports.release(tx, { ...current, state, counts }, { holder, now: clock() }))
+  }
+  const error = named(thrown)
+  if (!(error instanceof FeedFailure)) throw error
+  const run = await ports.importReads.run(id)
+  // Stopped: what was done by then stands, and the run says what became of it.
+  return error.code === 'cancelled' && run && run.state !== 'running'
+    ? { outcome: 'applied', run }
+    : { outcome: 'refused', why: error.message }
+}
+
+/** What a run was that somebody had begun to approve; running: it was not that. */
+function beforeApproval(run: ImportRun): ImportRun['state'] {
+  if (isWholePlan(run)) return run.details.causes ? 'held' : 'planned'
+  return run.phase === 'applying' ? 'waiting' : 'running'
 }
 
 function runAsk(ask: SettleRows) {

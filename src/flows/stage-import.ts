@@ -14,7 +14,7 @@ import type { ImportSource, Policy } from '../domain/policy.ts'
 import { isRefusal, refuse } from '../domain/refusals.ts'
 import { type Harm, heldByHarm } from '../domain/safeguard.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
-import { type Decided, decideRows, type RowToDecide } from './decide-rows.ts'
+import { type Decided, decideRows, type RowToDecide, type SeatsMeant } from './decide-rows.ts'
 import { type Connector, FeedFailure, type FeedRow } from './feed-ports.ts'
 import type { ImportCounts, ImportDetails, ImportReads, ImportRun, Imports, PlanRow } from './import-ports.ts'
 import type { Audit, Mint, Transactions, Tx, Users } from './ports.ts'
@@ -84,6 +84,9 @@ class Staging {
   private readonly harmed: Record<Harm, number> = { leavers: 0, blanked: 0, memberships: 0, moved: 0 }
   private readonly doubled = new Map<string, string[]>()
   private readonly matchingKeys: ReadonlySet<string>
+  private readonly seats: SeatsMeant = new Map()
+  /** Whom the source takes back without anybody here being linked to them. */
+  private readonly unknownGone = new Set<string>()
   private meant = 0
   /** Rows of which it cannot be told whom they mean. */
   private nameless = 0
@@ -187,7 +190,7 @@ class Staging {
           fresh: this.ports.mint.id('usr', now),
         }),
       ),
-      { source: source.policy, policy, run: this.run.id, now, askAll: this.ports.importReads.answerAll },
+      { source: source.policy, policy, run: this.run.id, now, askAll: this.ports.importReads.answerAll, seats: this.seats },
     )
     const unlinked = rows.filter((row, at) => !row.known && decided[at] && !row.gone)
     const ignored = await this.ports.importReads.ignored(
@@ -198,8 +201,10 @@ class Staging {
     for (const [at, row] of rows.entries()) {
       const found = decided[at]
       if (!row.known && ignored.has(row.key)) this.count('ignored', 1)
-      else if (!found) this.count(row.gone ? 'passed' : 'unchanged', 1)
-      else plan.push(this.row(row, found, claims))
+      else if (!found) {
+        this.count(row.gone ? 'passed' : 'unchanged', 1)
+        if (row.gone && !row.known) this.unknownGone.add(row.key)
+      } else plan.push(this.row(row, found, claims))
     }
     return plan
   }
@@ -363,21 +368,27 @@ class Staging {
 
   /** Rows of earlier runs that wait and that this feed does not name: matched again, because people may have come meanwhile. */
   private async stillWaiting(): Promise<void> {
-    for await (const rows of this.ports.importReads.waiting(this.ask.source.id, this.run.id)) {
-      const named = rows.map(
-        ({ externalId, place, said = {}, gone, digest = '' }): Named => ({
-          place,
-          externalId,
-          key: externalId.key,
-          digest,
-          said,
-          gone: gone === true,
-          known: false,
-        }),
-      )
+    const { source, policy } = this.ask
+    for await (const rows of this.ports.importReads.waiting(source.id, this.run.id)) {
+      const asked = rows.map(({ externalId: { key }, digest = '' }) => ({ key, digest }))
+      const known = await this.ports.importReads.known(source.id, asked, policy.revision)
+      // What comes to nothing has left no row: it is what the source says now, all the same.
+      const isOld = (row: PlanRow, at: number) => this.unknownGone.has(row.externalId.key) || this.seen.has(known.get(at)?.number ?? -1)
+      const named = rows.flatMap((row, at): Named | readonly Named[] => {
+        if (isOld(row, at)) return []
+        const { externalId, place, said = {}, gone, digest = '' } = row
+        return { place, externalId, key: externalId.key, digest, said, gone: gone === true, known: false }
+      })
       const claims: [number, number][] = []
-      await this.write(await this.decided(named, claims), claims)
+      const plan = await this.decided(named, claims)
+      await this.write([...plan, ...rows.filter(isOld).map((row) => this.overtaken(row))], claims)
     }
+  }
+
+  /** Takes the place of a row that waits in an earlier run. */
+  private overtaken({ externalId, place }: PlanRow): PlanRow {
+    const planned = { ...EMPTY, decision: 'passed', why: 'the source has taken back what was waiting' } as const
+    return { seq: ++this.seq, externalId, place, planned, status: 'refused' }
   }
 
   /** Two rows of one feed that would be one person, or would take the same unique value. */
@@ -404,7 +415,10 @@ class Staging {
     }
     const rows = [...rewritten.values()]
     for (let i = 0; i < rows.length; i += BATCH)
-      await this.ports.inTransaction((tx) => imports.rewrite(tx, this.run.id, rows.slice(i, i + BATCH)))
+      await this.ports.inTransaction(async (tx) => {
+        await imports.rewrite(tx, this.run.id, rows.slice(i, i + BATCH))
+        await this.ask.keep(tx, this.run)
+      })
   }
 
   private contestedRow(row: PlanRow, kind: ClaimKind, places: string): PlanRow {

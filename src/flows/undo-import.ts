@@ -4,15 +4,16 @@
 import { decideAgain } from '../domain/decide.ts'
 import { type Actor, actorName } from '../domain/events.ts'
 import type { RunId } from '../domain/ids.ts'
-import { transition } from '../domain/lifecycle.ts'
+import { type LifecycleState, type Transition, transition } from '../domain/lifecycle.ts'
 import type { User } from '../domain/model.ts'
 import type { Policy } from '../domain/policy.ts'
 import { isRefusal } from '../domain/refusals.ts'
 import { answering } from './answering.ts'
 import { endAccess } from './end-access.ts'
-import type { Holder, ImportRun, PlanRow } from './import-ports.ts'
+import { FeedFailure } from './feed-ports.ts'
+import type { Holder, ImportRun, PlanRow, Restoration } from './import-ports.ts'
 import type { Tx } from './ports.ts'
-import { holding, LEASE_MS, type RunImportPorts } from './run-import.ts'
+import { fail, holding, isLeft, type Keep, LEASE_MS, putDown, type RunImportPorts } from './run-import.ts'
 
 export interface UndoImport {
   readonly run: RunId
@@ -46,162 +47,219 @@ export interface LeftRow {
 const BATCH = 200
 const MOST_TOLD = 100
 
+/** @throws FeedFailure where it was stopped, or the policy was changed: what was taken back by then stays so, and the run says it */
 export async function undoImport(ports: RunImportPorts, ask: UndoImport): Promise<Undone> {
-  const { actor, holder, isGone, clock, stop, planOnly } = ask
-  const now = clock()
-  const taken = await ports.inTransaction(async (tx): Promise<ImportRun | string> => {
-    const run = await ports.imports.take(tx, ask.run)
-    if (run?.kind !== 'import') return `there is no import ${ask.run}`
-    if (run.details.undoneBy) return `it was taken back already (${run.details.undoneBy})`
-    if (!(run.counts.applied ?? 0)) return 'it has applied nothing, so there is nothing to take back'
-    const running = await ports.imports.running(tx, run.source)
-    if (running && !(running.holder !== undefined && isGone(running.holder))) return `the source is being imported (${running.run.id})`
-    return run
-  })
-  if (typeof taken === 'string') return { outcome: 'refused', why: taken }
-
-  const left: LeftRow[] = []
-  let leftCount = 0
-  let back = 0
-  const note = ({ place, externalId }: PlanRow, why: string) => {
-    leftCount++
-    if (left.length < MOST_TOLD) left.push({ place, key: externalId.value, why })
-  }
-  const undo: ImportRun = {
-    id: ports.mint.id('run', now),
-    kind: 'undo',
-    source: taken.source,
-    mode: taken.mode,
-    state: 'running',
-    phase: 'applying',
-    revision: ask.policy.revision,
-    cursor: 0,
-    counts: {},
-    details: { undoes: taken.id },
-    startedAt: now,
-    actor: actorName(actor),
-  }
-  const walk = async (each: (rows: readonly PlanRow[]) => Promise<void>) => {
+  const { planOnly, holder, clock, stop } = ask
+  const begun = await begin(ports, ask)
+  if (typeof begun === 'string') return { outcome: 'refused', why: begun }
+  const { taken, undo } = begun
+  const told: Told = { back: undo.counts.undone ?? 0, left: [], leftCount: 0 }
+  const walk = async (each: (rows: readonly PlanRow[]) => Promise<readonly TakenBack[]>) => {
     for (let after = 0; ; ) {
       const rows = await ports.importReads.applied(taken.id, after, BATCH)
       const last = rows.at(-1)
       if (!last) return
       after = last.seq
-      await each(rows)
-      ask.onProgress?.(back + leftCount)
+      const outcomes = await each(rows)
+      for (const [at, row] of rows.entries()) note(told, row, outcomes[at] as TakenBack)
+      ask.onProgress?.(told.back + told.leftCount)
     }
   }
   if (planOnly) {
     await walk(async (rows) => {
       const people = await ports.importReads.people(rows.map(({ planned: { user } }) => user ?? ('' as never)))
-      for (const [at, row] of rows.entries()) {
-        const why = inTheWay(row, people[at]?.linked)
-        if (why === undefined) back++
-        else note(row, why)
-      }
+      return rows.map((row, at) => inTheWay(row, people[at]?.linked) ?? 'back')
     })
-    return { outcome: 'planned', run: undo, back, left, leftCount }
+    return { outcome: 'planned', run: undo, ...told }
   }
-
-  await ports.inTransaction(async (tx) => {
-    await ports.imports.begin(tx, undo, { actor, holder, until: new Date(now.getTime() + LEASE_MS) })
-    await ports.audit.write(tx, [
-      { kind: 'run.started', at: now, actor, run: undo.id, source: undo.source, details: { kind: 'undo', undoes: taken.id } },
-    ])
-  })
   const run = await holding(ports, { run: undo, holder, clock, stop }, async ({ keep }) => {
     let current = undo
-    await walk(async (rows) => {
-      current = await ports.inTransaction(async (tx) => {
-        const done: number[] = []
-        const told: [PlanRow, string][] = []
-        for (const row of rows) {
-          const why = await takeBack(ports, tx, ask, { row, undo: current, source: taken.source })
-          if (why === undefined) done.push(row.seq)
-          else told.push([row, why])
-        }
-        await ports.imports.setStatus(tx, taken.id, done, 'undone')
-        const counts = {
-          ...current.counts,
-          undone: (current.counts.undone ?? 0) + done.length,
-          moved: (current.counts.moved ?? 0) + told.length,
-        }
-        const next = { ...current, counts }
-        await keep(tx, next)
-        back = counts.undone
-        leftCount = counts.moved
-        if (left.length < MOST_TOLD)
-          left.push(
-            ...told.map(([{ place, externalId }, why]) => ({ place, key: externalId.value, why })).slice(0, MOST_TOLD - left.length),
-          )
-        return next
+    try {
+      await walk(async (rows) => {
+        const { run, outcomes } = await takeBackAll(ports, ask, { rows, taken, undo: current, keep })
+        current = run
+        return outcomes
       })
-    })
-    const ended = clock()
-    current = { ...current, state: 'done', finishedAt: ended }
-    await ports.inTransaction(async (tx) => {
-      await ports.imports.put(tx, current, ended)
-      await ports.imports.put(tx, { ...taken, state: 'undone', details: { ...taken.details, undoneBy: current.id } }, ended)
-      await ports.audit.write(tx, [
-        { kind: 'run.finished', at: ended, actor, run: current.id, source: current.source, details: { kind: 'undo', ...current.counts } },
-      ])
-    })
-    return current
+      return await end(ports, ask, { taken, undo: current })
+    } catch (error) {
+      return fail(ports, { ...ask, source: ask.policy.sources.get(undo.source) }, current, error)
+    }
   })
-  return { outcome: 'undone', run, back, left, leftCount }
+  if (run.state !== 'done') {
+    const why = run.details.failure?.code === 'feed.changed' ? 'the policy was changed meanwhile' : 'it was stopped'
+    throw new FeedFailure('cancelled', `${why}; ${told.back} were taken back by then, and taking it back again does the rest`)
+  }
+  return { outcome: 'undone', run, ...told }
 }
 
-/** What is newer than what is to be taken back. */
-function inTheWay({ planned, before }: PlanRow, user: User | undefined): string | undefined {
-  if (!user) return 'the person is not here any more'
-  if (user.state === 'erased') return 'the person was erased'
-  const expected = (planned.basis ?? 0) + 1
-  if (user.version !== expected) return 'the person was changed since'
-  if (planned.decision !== 'create' && planned.decision !== 'link' && !before) return 'what was there before is not kept'
-  return undefined
+interface Told {
+  back: number
+  readonly left: LeftRow[]
+  leftCount: number
 }
+
+/** nothing: there was nothing to take back. Or why the row is left as it is. */
+type TakenBack = 'back' | 'nothing' | { readonly why: string }
+
+function note(told: Told, { place, externalId }: PlanRow, outcome: TakenBack): void {
+  if (outcome === 'back') told.back++
+  else if (outcome !== 'nothing' && told.leftCount++ < MOST_TOLD) told.left.push({ place, key: externalId.value, why: outcome.why })
+}
+
+/** A string: why it cannot be. */
+async function begin(
+  ports: RunImportPorts,
+  { run: id, policy, planOnly, actor, holder, isGone, clock }: UndoImport,
+): Promise<{ readonly taken: ImportRun; readonly undo: ImportRun } | string> {
+  const now = clock()
+  const until = new Date(now.getTime() + LEASE_MS)
+  return ports.inTransaction(async (tx) => {
+    const found = await ports.imports.take(tx, id)
+    if (found?.kind !== 'import') return `there is no import ${id}`
+    const running = await ports.imports.running(tx, found.source)
+    if (found.details.undoneBy) return `it was taken back already (${found.details.undoneBy})`
+    if (!(found.counts.applied ?? 0)) return 'it has applied nothing, so there is nothing to take back'
+    if (running && !isLeft(running, { now, isGone })) return `the source is being imported (${running.run.id})`
+    const fresh: ImportRun = {
+      id: ports.mint.id('run', now),
+      kind: 'undo',
+      source: found.source,
+      mode: found.mode,
+      state: 'running',
+      phase: 'applying',
+      revision: policy.revision,
+      cursor: 0,
+      counts: {},
+      details: { undoes: id },
+      startedAt: now,
+      actor: actorName(actor),
+    }
+    if (planOnly) return { taken: found, undo: fresh }
+    const left = running?.run
+    if (left?.details.undoes === id) {
+      // It goes on where it was left; whoever is in the way is met again.
+      await ports.imports.hold(tx, left.id, { holder, until })
+      return { taken: found, undo: { ...left, counts: { ...left.counts, moved: 0 } } }
+    }
+    if (left) await putDown(ports, tx, { actor, clock, name: policy.sources.get(left.source)?.name }, left)
+    await ports.imports.begin(tx, fresh, { actor, holder, until })
+    await ports.audit.write(tx, [
+      { kind: 'run.started', at: now, actor, run: fresh.id, source: fresh.source, details: { kind: 'undo', undoes: id } },
+    ])
+    return { taken: left?.id === id ? ((await ports.imports.take(tx, id)) ?? found) : found, undo: fresh }
+  })
+}
+
+async function takeBackAll(
+  ports: RunImportPorts,
+  ask: UndoImport,
+  { rows, taken, undo, keep }: { rows: readonly PlanRow[]; taken: ImportRun; undo: ImportRun; keep: Keep },
+): Promise<{ readonly run: ImportRun; readonly outcomes: readonly TakenBack[] }> {
+  return ports.inTransaction(async (tx) => {
+    const outcomes: TakenBack[] = []
+    for (const row of rows) outcomes.push(await takeBack(ports, tx, ask, { row, undo, taken }))
+    const done = rows.filter((_, at) => typeof outcomes[at] === 'string')
+    await ports.imports.setStatus(
+      tx,
+      taken.id,
+      done.map(({ seq }) => seq),
+      'undone',
+    )
+    const { undone = 0, moved = 0 } = undo.counts
+    const back = outcomes.filter((one) => one === 'back').length
+    const run = { ...undo, counts: { ...undo.counts, undone: undone + back, moved: moved + rows.length - done.length } }
+    await keep(tx, run)
+    return { run, outcomes }
+  })
+}
+
+async function end(
+  ports: RunImportPorts,
+  { actor, holder, clock }: UndoImport,
+  { taken, undo }: { taken: ImportRun; undo: ImportRun },
+): Promise<ImportRun> {
+  const now = clock()
+  const done: ImportRun = { ...undo, state: 'done', finishedAt: now }
+  await ports.inTransaction(async (tx) => {
+    if (!(await ports.imports.release(tx, done, { holder, now }))) throw new FeedFailure('cancelled', 'the run was stopped')
+    await ports.imports.put(tx, { ...taken, state: 'undone', details: { ...taken.details, undoneBy: undo.id } }, now)
+    await ports.audit.write(tx, [
+      { kind: 'run.finished', at: now, actor, run: undo.id, source: undo.source, details: { kind: 'undo', ...undo.counts } },
+    ])
+  })
+  return done
+}
+
+/** What is newer than what is to be taken back; undefined: nothing stands in its way. */
+function inTheWay(row: PlanRow, user: User | undefined): Exclude<TakenBack, 'back'> | undefined {
+  const { decision, basis = 0, harms } = row.planned
+  if (!user) return NOT_HERE
+  if (user.state === 'erased') return { why: 'the person was erased' }
+  // The source had said the same of them before.
+  if (decision === 'unchanged' && user.version === basis) return 'nothing'
+  if (user.version !== basis + 1) return { why: 'the person was changed since' }
+  // Of whom it has tied for the first time, nothing was said before.
+  const isFirst = decision === 'create' || row.chosen !== undefined || (decision === 'link' && !harms.includes('moved'))
+  return isFirst || row.before ? undefined : NOT_KEPT
+}
+
+const NOT_HERE = { why: 'the person is not here any more' }
+const NOT_KEPT = { why: 'what was there before is not kept' }
 
 async function takeBack(
   ports: RunImportPorts,
   tx: Tx,
   { policy, actor, clock }: UndoImport,
-  { row, undo, source }: { row: PlanRow; undo: ImportRun; source: ImportRun['source'] },
-): Promise<string | undefined> {
+  { row, undo, taken }: { row: PlanRow; undo: ImportRun; taken: ImportRun },
+): Promise<TakenBack> {
   const now = clock()
+  const by = { actor, now, run: undo.id }
   const { decision, user: id, to } = row.planned
   const known = id && (await ports.users.take(tx, id))
   const no = inTheWay(row, known?.linked)
-  if (no !== undefined || !known) return no ?? 'the person is not here any more'
+  if (no !== undefined || !known) return no ?? NOT_HERE
   const user = known.linked
   const { externalId, before } = row
+  const { source } = taken
   if (decision === 'create') {
-    if (await ports.importReads.hasSignedIn(tx, user.id)) return 'the person has signed in since'
+    if (await ports.importReads.hasSignedIn(tx, user.id)) return { why: 'the person has signed in since' }
     await ports.sessions.end(tx, { user: user.id })
-    await ports.imports.restore(tx, [{ how: 'unmake', user, externalId, source }], { actor, now, run: undo.id })
-    return undefined
+    await ports.imports.restore(tx, [{ how: 'unmake', user, externalId, source }], by)
+    return 'back'
   }
+  const was = to === undefined ? user.state : await ports.importReads.stateBefore(tx, user.id, taken.id)
+  if (was === undefined) return NOT_KEPT
+  const way = wayBack(user.state, was, `taking back ${taken.id}`)
+  if (!way) return { why: `they were ${was}, and nobody becomes that again` }
+  // What follows from the records as they were.
+  const records = known.records.filter((one) => one.source !== source || one.externalId.key !== externalId.key)
+  const stale = { ...user, state: way.at(-1)?.to ?? user.state, revision: 0 }
+  const asWas = { linked: stale, records: before ? [...records, before] : records }
+  const outcome = await answering(ports.users, tx, decideAgain(asWas, policy, now))
+  if (isRefusal(outcome)) return { why: outcome.detail }
+
   await ports.leavings.cancel(tx, source, [user.id])
-  await ports.imports.restore(tx, [before ? { how: 'record', user, record: before } : { how: 'unlink', user, externalId, source }], {
-    actor,
-    now,
-    run: undo.id,
-  })
-  if (to !== undefined) {
-    const reason = `taking back ${undo.details.undoes}`
-    const was = to === 'active' ? 'suspended' : 'active'
-    const lawful = transition(user.state, was, reason)
-    if (lawful) {
-      const reopened = { ...user, state: lawful.to, revision: 0 }
-      const entitled = { grants: user.grants, gained: [], lost: [], waiting: user.waiting, seats: {} }
-      await ports.users.commit(tx, { kind: 'state', user: reopened, transition: lawful, entitled }, { actor, now, run: undo.id })
-      await endAccess(ports, tx, { user: reopened, transition: lawful, policy, actor, now, run: undo.id })
-    }
+  await ports.imports.restore(tx, [restorationOf(row, user, source)], by)
+  const entitled = { grants: user.grants, gained: [], lost: [], waiting: user.waiting, seats: {} }
+  for (const step of way) {
+    const then = { ...stale, state: step.to }
+    await ports.users.commit(tx, { kind: 'state', user: then, transition: step, entitled }, by)
+    await endAccess(ports, tx, { ...by, user: then, transition: step, policy })
   }
-  // What follows from the records as they are now.
-  const again = await ports.users.take(tx, user.id)
-  if (!again) return undefined
-  const stale = { ...again, linked: { ...again.linked, revision: 0 } }
-  const outcome = await answering(ports.users, tx, decideAgain(stale, policy, now))
-  if (!isRefusal(outcome)) await ports.users.commit(tx, outcome, { actor, now, run: undo.id })
-  return undefined
+  await ports.users.commit(tx, outcome, by)
+  return 'back'
+}
+
+function restorationOf({ externalId, before }: PlanRow, user: User, source: ImportRun['source']): Restoration {
+  if (before?.externalId.key === externalId.key) return { how: 'record', user, record: before }
+  return { how: 'unlink', user, externalId, source, ...(before ? { replaced: before } : {}) }
+}
+
+/** Each step a lawful one; undefined: there is none. Whoever was shut out for a while is let in for a moment, in which nobody can come. */
+function wayBack(from: LifecycleState, to: LifecycleState, reason: string): readonly Transition[] | undefined {
+  if (from === to) return []
+  const direct = transition(from, to, reason)
+  if (direct) return [direct]
+  const [open, shut] = [transition(from, 'active', reason), transition('active', to, reason)]
+  return open && shut ? [open, shut] : undefined
 }

@@ -6,10 +6,11 @@ import type { FeedCounts } from '../domain/feed-health.ts'
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
 import type { ImportCounts, ImportDetails, ImportRun, Imports, SourceState } from '../flows/import-ports.ts'
 import type { Tx } from '../flows/ports.ts'
-import { amongKeys, type Cell, type Columns, insertRows } from './bulk.ts'
+import { amongKeys, type Cell, type Columns, insertRows, keyTable } from './bulk.ts'
 import { fromJson, toDate } from './db.ts'
 import { PLAN_ROW, planRowCells } from './plan-rows.ts'
 import { restore } from './restorations.ts'
+import { TOMBSTONES } from './tombstones.ts'
 import { inside, type TxQueries } from './transactions.ts'
 import { asking, rowsOf } from './user-answers.ts'
 
@@ -157,6 +158,18 @@ export const imports: Imports = {
 
   supersede,
 
+  async areNobody(tx, source, subjects, keys) {
+    const db = inside(tx)
+    if (await db('kept_secrets').where({ name: TOMBSTONES }).first('name')) return false
+    if (await db('match_cases').where({ source_id: source, verdict: 'new' }).first('id')) return false
+    const join = db.dialect === 'postgres' ? 'join' : 'cross join'
+    const linked = `select 1 as found from ${keyTable(db.dialect, 1)} q ${join} links l on l.source_id = ? and l.external_key = q.a limit 1`
+    const asked = JSON.stringify(subjects.map(({ key }) => [key]))
+    if ((await rowsOf(asking(tx), linked, [asked, source])).length) return false
+    const held = `select 1 as found from ${keyTable(db.dialect, 2)} q ${join} user_keys k on k.name = q.a and k.value = q.b limit 1`
+    return !(await rowsOf(asking(tx), held, [JSON.stringify(keys.map(({ name, value }) => [name, value]))])).length
+  },
+
   async versions(tx, users) {
     const db = asking(tx)
     const lock = db.dialect === 'postgres' ? ' for update' : ''
@@ -183,9 +196,10 @@ export const imports: Imports = {
     const db = inside(tx)
     await db('source_states').insert({ source_id: source }).onConflict('source_id').ignore()
     const row = await db('source_states').where({ source_id: source }).first(column)
-    const due = row?.[column] ? toDate(row[column]) <= now : false
-    // The first look only starts the clock.
-    if (due || !row?.[column])
+    const slot = row?.[column] ? toDate(row[column]) : undefined
+    const due = slot !== undefined && slot <= now
+    // The first look only starts the clock; and a slot of an earlier schedule gives way to one that comes sooner.
+    if (due || !slot || next < slot)
       await db('source_states')
         .where({ source_id: source, [column]: row?.[column] ?? null })
         .update({ [column]: next })

@@ -6,8 +6,8 @@ import type { Imports, Restoration } from '../flows/import-ports.ts'
 import type { Tx } from '../flows/ports.ts'
 import { writeAudit } from './audit.ts'
 import { writeRecord } from './record-format.ts'
-import { inside, type TxQueries } from './transactions.ts'
 import { makeTombstone } from './tombstones.ts'
+import { inside, type TxQueries } from './transactions.ts'
 import { placeOf } from './user-rows.ts'
 
 export const restore: Imports['restore'] = async (tx: Tx, back: readonly Restoration[], { actor, now, run }) => {

@@ -7,7 +7,8 @@ import type { SourceId } from '../domain/ids.ts'
 import type { Sealer } from './sealing.ts'
 import type { TxQueries } from './transactions.ts'
 
-const NAME = 'tombstones'
+/** The secret's name; it is there once somebody was erased. */
+export const TOMBSTONES = 'tombstones'
 export const secretPlace = (name: string) => `secret ${name}`
 
 interface SecretRow {
@@ -19,7 +20,7 @@ type Asking = Pick<TxQueries, 'sealer'> & { readonly holds?: true } & ((table: s
 /** They never change once they are there. */
 const known = new WeakMap<Sealer, Map<string, string>>()
 
-async function secretOf(db: Asking, name = NAME): Promise<string | undefined> {
+async function secretOf(db: Asking, name = TOMBSTONES): Promise<string | undefined> {
   const kept = known.get(db.sealer)?.get(name)
   if (kept !== undefined) return kept
   const row: SecretRow | undefined = await db('kept_secrets').where({ name }).first('sealed')
@@ -52,7 +53,7 @@ export async function tombstonesOf(
 }
 
 export async function makeTombstone(db: TxQueries, source: SourceId, key: string): Promise<string> {
-  return digest(await keptSecret(db, NAME, () => randomBytes(32).toString('base64url')), source, key)
+  return digest(await keptSecret(db, TOMBSTONES, () => randomBytes(32).toString('base64url')), source, key)
 }
 
 function digest(secret: string, source: SourceId, key: string): string {

@@ -284,10 +284,10 @@ for (const dialect of dialects) {
         await at.run()
         await at.signIn('guest@other.example')
         await at.signIn('often@other.example')
-        assert.deepEqual(
-          (await uncovered(at.db, { most: 10 })).map(({ userName }) => userName).sort(),
-          ['guest@other.example', 'often@other.example'],
-        )
+        assert.deepEqual((await uncovered(at.db, { most: 10 })).map(({ userName }) => userName).sort(), [
+          'guest@other.example',
+          'often@other.example',
+        ])
         at.later(31)
         assert.deepEqual(await watch(), { warned: 2, suspended: 0, task: 0 })
         assert.deepEqual(await watch(), { warned: 0, suspended: 0, task: 0 })

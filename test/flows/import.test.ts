@@ -311,7 +311,7 @@ for (const dialect of dialects) {
               return at.ports.users.commitAll(...args)
             },
           },
-          imports: { ...at.ports.imports, put: async () => {} },
+          imports: { ...at.ports.imports, release: async () => false },
         }
         await assert.rejects(runImport(dying, ask), /killed/)
         const made = (await at.users()).length

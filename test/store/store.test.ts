@@ -223,7 +223,14 @@ for (const dialect of dialects) {
     })
 
     it('keeps a token’s hash while it is in force', async () => {
-      const token = { id: mint.id('tok', NOW), name: 'help desk', mayWrite: false, secretHash: 't'.repeat(43), createdAt: NOW, expiresAt: LATER }
+      const token = {
+        id: mint.id('tok', NOW),
+        name: 'help desk',
+        mayWrite: false,
+        secretHash: 't'.repeat(43),
+        createdAt: NOW,
+        expiresAt: LATER,
+      }
       await ports.inTransaction((tx) => ports.tokens.keep(tx, token))
       assert.deepEqual(await findToken(database.db, token.secretHash, NOW), token)
       assert.equal(await findToken(database.db, token.secretHash, LATER), undefined)

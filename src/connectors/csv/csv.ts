@@ -75,42 +75,38 @@ async function readCsv({ settings, file, limits }: CsvAsk, signal: AbortSignal):
     stream.destroy()
     return failed(error)
   }
-  const batches = batchesOf(lines, { bytes: () => stream.bytesRead, of: before.size }, unchanged, failed)
-  return { columns: lines.columns, batches: closing(batches, () => stream.destroy()) }
+  const batches = batchesOf(lines, { bytes: () => stream.bytesRead, of: before.size }, unchanged, () => stream.destroy(), failed)
+  const leave = batches.return.bind(batches)
+  return {
+    columns: lines.columns,
+    batches: Object.assign(batches, {
+      // A generator that was never begun would close nothing by itself.
+      return: (end: FeedEnd) => {
+        stream.destroy()
+        return leave(end)
+      },
+    }),
+  }
 }
 
 async function* batchesOf(
   lines: Lines,
   { bytes, of }: { bytes: () => number; of: number },
   unchanged: () => Promise<void>,
+  close: () => void,
   failed: (error: unknown) => Promise<never>,
 ): AsyncGenerator<FeedBatch, FeedEnd, void> {
-  for (;;) {
-    const some = await lines.next().catch(failed)
-    if (!some) break
-    if (some.rows.length || some.faults.length) yield { ...some, done: Math.min(bytes(), of), total: of }
+  try {
+    for (;;) {
+      const some = await lines.next().catch(failed)
+      if (!some) break
+      if (some.rows.length || some.faults.length) yield { ...some, done: Math.min(bytes(), of), total: of }
+    }
+    await unchanged()
+    return {}
+  } finally {
+    close()
   }
-  await unchanged()
-  return {}
-}
-
-/** However it is left: at its end, by a failure, in the middle, or before its beginning, where a generator closes nothing by itself. */
-function closing(batches: Feed['batches'], close: () => void): Feed['batches'] {
-  const { next, return: leave } = batches
-  return Object.assign(batches, {
-    next: async () => {
-      const step = await next.call(batches).catch((error) => {
-        close()
-        throw error
-      })
-      if (step.done) close()
-      return step
-    },
-    return: async (end: FeedEnd) => {
-      close()
-      return leave.call(batches, end)
-    },
-  })
 }
 
 /** The lines of one file: the heading, then rows and faults. */
@@ -230,6 +226,7 @@ class Lines {
 }
 
 const NOTHING: readonly string[] = []
+
 function splitCell(cell: string, between: string): readonly string[] {
   return cell
     .split(between)
