@@ -2,9 +2,11 @@
 // judged as a whole before anything may follow from it: its health, and how many people would be harmed.
 
 import { hash } from 'node:crypto'
+import { bare } from '../domain/bare.ts'
 import { withoutRedacted } from '../domain/decide.ts'
 import type { Actor } from '../domain/events.ts'
 import { type FeedCounts, healthOf } from '../domain/feed-health.ts'
+import type { UserId } from '../domain/ids.ts'
 import type { Key } from '../domain/keys.ts'
 import { keyName } from '../domain/keys.ts'
 import { identify } from '../domain/matching.ts'
@@ -80,7 +82,9 @@ class Staging {
   private readonly people: { readonly all: number; readonly present: number }
   private readonly seen = new Seen()
   private readonly counts: Record<string, number> = {}
-  private readonly attributes: Record<string, number> = {}
+  private readonly attributes = bare<number>()
+  /** Whom a row has moved to another name, and whom a person has to say that of. */
+  private readonly renamed = new Map<UserId, 'moved' | 'asked'>()
   private readonly harmed: Record<Harm, number> = { leavers: 0, blanked: 0, memberships: 0, moved: 0 }
   private readonly doubled = new Map<string, string[]>()
   private readonly matchingKeys: ReadonlySet<string>
@@ -223,6 +227,7 @@ class Staging {
       }
     }
     this.tally(made)
+    this.noteRenamed(decision)
     const { externalId, place, said, gone, digest } = row
     return {
       seq,
@@ -232,6 +237,14 @@ class Staging {
       status: made.status,
       ...(gone ? { gone: true as const } : { said, digest }),
       ...(before && made.writes ? { before } : {}),
+    }
+  }
+
+  private noteRenamed({ outcome, explanation }: Decided['decision']): void {
+    if (!isRefusal(outcome)) {
+      if (outcome.link?.replaces) this.renamed.set(outcome.user.id, 'moved')
+    } else if (outcome.code === 'match.renamed') {
+      for (const { user } of explanation.match?.candidates ?? []) if (!this.renamed.has(user)) this.renamed.set(user, 'asked')
     }
   }
 
@@ -258,8 +271,9 @@ class Staging {
   }
 
   private double({ value }: ExternalId, place: string): void {
-    const places = this.doubled.get(value) ?? []
-    if (this.doubled.size < MOST_DOUBLED || places.length) this.doubled.set(value, [...places, place])
+    const places = this.doubled.get(value)
+    if (places && places.length < MOST_PLACES) places.push(place)
+    else if (!places && this.doubled.size < MOST_DOUBLED) this.doubled.set(value, [place])
   }
 
   private count(name: string, by: number): void {
@@ -340,7 +354,8 @@ class Staging {
       const last = subjects.at(-1)
       if (!last) return
       after = last.number
-      const gone = subjects.filter(({ number }) => !this.seen.has(number))
+      // Whoever comes under another name has not left under the old one.
+      const gone = subjects.filter(({ number, user }) => !this.seen.has(number) && this.renamed.get(user) !== 'moved')
       for (let i = 0; i < gone.length; i += BATCH) {
         const rows = gone.slice(i, i + BATCH).map(
           ({ externalId }): Named => ({
@@ -355,14 +370,20 @@ class Staging {
         )
         const plan = await this.decided(rows, [])
         // A line that could not be read may have been theirs.
-        await this.write(this.nameless ? plan.map((row) => this.unsure(row)) : plan, [])
+        await this.write(
+          plan.map((row) => this.unsure(row)),
+          [],
+        )
       }
     }
   }
 
   private unsure(row: PlanRow): PlanRow {
-    if (row.status !== 'approved') return row
-    const why = `${row.planned.why}; but ${this.nameless} row${this.nameless === 1 ? '' : 's'} could not be read, and one may be theirs`
+    const { user } = row.planned
+    const asked = user !== undefined && this.renamed.get(user) === 'asked'
+    if (row.status !== 'approved' || (!this.nameless && !asked)) return row
+    const unread = `${this.nameless} row${this.nameless === 1 ? '' : 's'} could not be read, and one may be theirs`
+    const why = `${row.planned.why}; but ${asked ? 'somebody under another name may be them' : unread}`
     return { ...row, status: 'waiting', planned: { ...row.planned, why } }
   }
 
@@ -396,8 +417,12 @@ class Staging {
     const { imports, importReads } = this.ports
     const groups = await this.ports.inTransaction((tx) => imports.takeContested(tx, this.run.id))
     const rewritten = new Map<number, PlanRow>()
-    for (const { kind, seqs } of groups.map(({ claim, seqs }) => ({ kind: kindOf(claim), seqs }))) {
-      const rows = await importReads.rowsAt(this.run.id, seqs)
+    // The same key first: what is refused for that contests nothing else.
+    const inOrder = groups
+      .map(({ claim, seqs }) => ({ kind: kindOf(claim), seqs }))
+      .sort((a, b) => CLAIMS.indexOf(a.kind) - CLAIMS.indexOf(b.kind))
+    for (const { kind, seqs } of inOrder) {
+      const rows = (await importReads.rowsAt(this.run.id, seqs)).map((row) => rewritten.get(row.seq) ?? row)
       // A row that cannot be used contests nothing.
       const alive = rows.filter(({ planned: { decision } }) => decision !== 'refused' || kind === 'subject')
       if (alive.length < 2) continue
@@ -407,11 +432,12 @@ class Staging {
         if (first)
           this.doubled.set(
             first.externalId.value,
-            alive.map(({ place }) => place),
+            alive.slice(0, MOST_PLACES).map(({ place }) => place),
           )
       }
-      const places = alive.map(({ place }) => place).join(' and ')
-      for (const row of alive) rewritten.set(row.seq, this.contestedRow(rewritten.get(row.seq) ?? row, kind, places))
+      const told = alive.slice(0, MOST_PLACES).map(({ place }) => place)
+      const places = `${told.join(' and ')}${alive.length > told.length ? ` and ${alive.length - told.length} more` : ''}`
+      for (const row of alive) rewritten.set(row.seq, this.contestedRow(row, kind, places))
     }
     const rows = [...rewritten.values()]
     for (let i = 0; i < rows.length; i += BATCH)
@@ -455,6 +481,7 @@ interface Named {
 const EMPTY = { attributes: [], gained: [], lost: [], candidates: [], harms: [], writes: false } as const
 const SUBJECTS = 5_000
 const MOST_DOUBLED = 1_000
+const MOST_PLACES = 5
 
 const CLAIMS = ['subject', 'unique', 'matching'] as const
 type ClaimKind = (typeof CLAIMS)[number]

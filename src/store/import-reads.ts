@@ -84,13 +84,17 @@ export function importReads(db: Db): ImportReads {
       return new Set(rows.map(({ key }) => key))
     },
     async rowsAt(run, seqs) {
-      const rows: PlanRowColumns[] = await db.read((knex) =>
-        knex('import_rows')
-          .where({ run_id: run })
-          .whereIn('seq', [...seqs])
-          .orderBy('seq'),
-      )
-      return rows.map((row) => toPlanRow(run, row, db.sealer))
+      const rows: PlanRow[] = []
+      for (let i = 0; i < seqs.length; i += AT_ONCE) {
+        const some: PlanRowColumns[] = await db.read((knex) =>
+          knex('import_rows')
+            .where({ run_id: run })
+            .whereIn('seq', seqs.slice(i, i + AT_ONCE))
+            .orderBy('seq'),
+        )
+        rows.push(...some.map((row) => toPlanRow(run, row, db.sealer)))
+      }
+      return rows
     },
     waiting: (source, run) => waitingRows(db, source, run),
     async usual(source) {
@@ -131,6 +135,8 @@ const STATE_EVENTS: readonly EventKind[] = ['user.activated', 'user.suspended', 
 function castCursor({ dialect }: Db, knex: Knex) {
   return knex.raw(dialect === 'postgres' ? 'cursor::int' : 'cast(cursor as integer)')
 }
+
+const AT_ONCE = 500
 
 /** 132 bits. */
 const DIGEST = 22

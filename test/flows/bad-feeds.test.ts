@@ -252,9 +252,7 @@ describe('a file with strange words in it', () => {
     assert.equal(again.state, 'done', whyOf(again))
   })
 
-  it('is counted by column, whatever the columns are called', {
-    todo: 'stage-import counts into an object that inherits names',
-  }, async () => {
+  it('is counted by column, whatever the columns are called', {}, async () => {
     const names = ['__proto__', 'constructor', 'toString']
     const rows = Array.from({ length: PEOPLE }, (_, i) => `${line(i + 1).trim()},a,b,c\n`).join('')
     const run = await importing(at, put(`${HEADING.trim()},${names.join()}\n${rows}`))
@@ -532,7 +530,7 @@ describe('a connector', { concurrency: true }, () => {
       ]),
     )
 
-  it('that names somebody new again and again is told in few words', { todo: 'each row tells the places of all the others' }, async (t) => {
+  it('that names somebody new again and again is told in few words', async (t) => {
     const at = await own(t)
     const run = await at.reading(newcomers(1_000, 'N1'))
     assert.deepEqual([run.state, causesOf(run)], ['held', ['feed.duplicate-keys']])
@@ -541,9 +539,7 @@ describe('a connector', { concurrency: true }, () => {
     assert.ok(longest < 1_000, `${longest} characters in each of 1,000 rows`)
   })
 
-  it('that names somebody new twice is refused both, whatever the key', {
-    todo: 'the order of hashes decides between refused and disputed',
-  }, async (t) => {
+  it('that names somebody new twice is refused both, whatever the key', {}, async (t) => {
     const at = await own(t)
     for (let n = 1; n <= 10; n++) {
       const run = await at.reading(newcomers(2, `N${n}`))
@@ -551,7 +547,7 @@ describe('a connector', { concurrency: true }, () => {
     }
   })
 
-  it('that names somebody new tens of thousands of times is held', { todo: 'rowsAt asks for all of them in one statement' }, async (t) => {
+  it('that names somebody new tens of thousands of times is held', async (t) => {
     const at = await own(t)
     const run = await at.reading(newcomers(33_000, 'N1'))
     assert.deepEqual([run.state, causesOf(run)], ['held', ['feed.duplicate-keys']])
