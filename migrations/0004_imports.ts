@@ -78,6 +78,12 @@ export async function up(knex: Knex): Promise<void> {
     for (const claim of ['claim_1', 'claim_2', 'claim_3', 'claim_4']) t.bigInteger(claim)
   })
 
+  // Whoever creates people writes here, so that two who create the same person notice (PostgreSQL).
+  await knex.schema.createTable('newcomers', (t) => {
+    t.integer('place').primary()
+    t.bigInteger('turn').notNullable()
+  })
+
   await knex.schema.createTable('source_states', (t) => {
     t.string('source_id', 30).primary().references('sources.id')
     t.text('cursor')
@@ -266,7 +272,7 @@ function long([origins, values]: Short): Record<string, LongValue> {
 }
 
 export async function down(knex: Knex): Promise<void> {
-  for (const table of ['coverage_states', 'tasks', 'jobs', 'leavings', 'source_states', 'import_claims', 'import_rows'])
+  for (const table of ['coverage_states', 'tasks', 'jobs', 'leavings', 'source_states', 'newcomers', 'import_claims', 'import_rows'])
     await knex.schema.dropTable(table)
   await knex.raw('alter table api_tokens drop column may_write')
   await knex('runs').whereNot({ kind: 'reapply' }).delete()

@@ -51,7 +51,9 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   const known = (yield { about: 'subject', source: source.id, externalId }) as Known
   const identified = known.linked
     ? ({ match: linkedMatch(source, externalId, known.linked), user: known.linked, records: known.records } as const)
-    : yield* find(said, externalId, { source, policy, known, steps: explain ? steps : undefined, noted })
+    : known.given
+      ? given(known.given, externalId, { source, records: known.records })
+      : yield* find(said, externalId, { source, policy, known, steps: explain ? steps : undefined, noted })
   if (isRefusal(identified)) return answer(identified)
   const { match: found, user, records } = identified
   noted.match = { situation: found.situation, why: found.why, candidates: 'candidates' in found ? found.candidates : [] }
@@ -107,7 +109,11 @@ export function* decide(spoken: SourceRecord, { source, policy, fresh, explain =
   }
   // Whether somebody is an administrator shows in what they would hold, also where they hold it only from now on.
   const power =
-    linking && user && !isRefusal(settled) && settled.user.grants.find(({ name }) => policy.entitlements.administrators.has(name))
+    linking &&
+    user &&
+    !known.given &&
+    !isRefusal(settled) &&
+    settled.user.grants.find(({ name }) => policy.entitlements.administrators.has(name))
   if (power) {
     const objection = `they would be an administrator (${power.name}), and administrators are never linked by a rule`
     noted.match = {
@@ -151,6 +157,15 @@ interface Found {
   readonly match: Match
   readonly user: User | undefined
   readonly records: readonly RecordOnFile[]
+}
+
+/** By a person's word. Whoever the source has known by another name goes by this one from now on. */
+function given(user: User, externalId: ExternalId, { source, records }: { source: SourcePolicy; records: readonly RecordOnFile[] }): Found {
+  const renamedFrom = records.find((one) => one.source === source.id)?.externalId
+  const why = `a person has said that «${externalId.value}» of ${source.name} is ${user.id}`
+  if (user.state === 'erased') return { match: { situation: 'gone', user, why }, user, records }
+  const link = { situation: 'unlinked', user, candidates: [], why } as const
+  return { match: renamedFrom ? { ...link, verdict: 'relink', renamedFrom } : { ...link, verdict: 'link' }, user, records }
 }
 
 /** Nobody is linked: by the rules, then. */

@@ -28,6 +28,8 @@ export interface Known {
   readonly records: readonly RecordOnFile[]
   /** A person has settled that this subject is nobody who is here. */
   readonly settledAsNew?: boolean
+  /** A person has settled that this subject is them. The records are theirs. */
+  readonly given?: User
 }
 
 export type Question =

@@ -82,7 +82,7 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     .findLast(({ kind }) => kind === 'user.restored' || kind === 'user.created' || kind === 'user.activated')
   const since = opened?.at ?? new Date(0)
   const story = inOrder.filter(({ at, kind }) => at >= since && kind !== 'user.created')
-  const missing = story.find(({ kind }) => kind === 'user.missing')
+  const missing = story.findLast(({ kind, at }) => kind === 'user.missing' && at <= end.at)
   const lines: EvidenceLine[] = []
   const run = runs.find(({ id }) => id === (missing ?? end).run)
   if (run) {
@@ -90,7 +90,7 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     lines.push({
       at: run.startedAt,
       what: 'word',
-      text: `${run.source} was read${file}, ${run.mode}, by ${run.by}: ${text(end.details.reason)}`,
+      text: `${run.source} was read${file}, ${run.mode}, by ${run.by}: ${text((missing ?? end).details.reason)}`,
       reference: run.id,
     })
     if (run.approvedBy)
@@ -109,6 +109,7 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
       const lost = details.lost as readonly string[] | undefined
       if (lost?.length) lines.push({ at, what: 'entitlements', text: `lost ${lost.join(', ')}`, reference: by ?? '' })
     }
+    if (kind === 'run.approved') lines.push({ at, what: 'approved', text: `approved by ${actor}`, reference: by ?? '' })
     if (kind === 'session.ended' && at >= end.at)
       lines.push({
         at,

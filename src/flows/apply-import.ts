@@ -101,10 +101,11 @@ async function decideAgain(
   const isPresumed = (place: number, { about }: Question) =>
     presuming && rows[place]?.planned.decision === 'create' && (about === 'subject' || about === 'holders')
   const decided = await decideRows(
-    rows.map(({ externalId, said, gone, planned: { user } }) => ({
+    rows.map(({ externalId, said, gone, chosen, planned: { user } }) => ({
       externalId,
       said: gone ? undefined : said,
       fresh: user ?? ports.mint.id('usr', now),
+      ...(chosen === undefined ? {} : { chosen }),
     })),
     {
       source,
@@ -241,7 +242,9 @@ async function unmoved(
   )
   if ((subjects as readonly Known[]).some(({ linked }) => linked)) return false
   // Whom a person has called new looks like somebody, and is not to be told from them again.
-  const settled = new Set(newcomers.filter((_, at) => (subjects[at] as Known).settledAsNew).map(({ change }) => change))
+  const settled = new Set(
+    newcomers.filter(({ row }, at) => row.chosen === 'new' || (subjects[at] as Known).settledAsNew).map(({ change }) => change),
+  )
   const asked = others.flatMap(({ change }) => {
     const wanted = claimed(change).filter(({ unique }) => unique || !settled.has(change))
     return wanted.length ? [{ user: change.user.id, keys: wanted }] : []

@@ -19,6 +19,8 @@ export interface RowToDecide {
   readonly said: AttributeValues | undefined
   /** The id that a new user gets. */
   readonly fresh: UserId
+  /** Whom a person has said that this is; `new`: nobody who is here. */
+  readonly chosen?: UserId | 'new'
   /** The end of a grace period: what follows is not put off again. */
   readonly atOnce?: boolean
 }
@@ -54,16 +56,38 @@ export async function decideRows(
         ? inTurn(decide(spoken(said, { source, run, now }), { source, policy, fresh }), seats)
         : missed(externalId, { source, policy, now, atOnce }),
     ),
-    askAll,
+    rows.some(({ chosen }) => chosen !== undefined) ? withChoices(rows, askAll) : askAll,
     (place, { about }, answer) => {
       if (about !== 'subject' && about !== 'user') return
       const { key } = (rows[place] as RowToDecide).externalId
-      const ofSource = (answer as Known).records.filter((record) => record.source === source.id)
+      const { records, given } = answer as Known
+      const ofSource = records.filter((record) => record.source === source.id)
       // Somebody whom the source calls something else from now on was known to it by the old name.
-      before[place] = ofSource.find(({ externalId }) => externalId.key === key) ?? (about === 'user' ? ofSource[0] : undefined)
+      before[place] = ofSource.find(({ externalId }) => externalId.key === key) ?? (about === 'user' || given ? ofSource[0] : undefined)
     },
   )
   return decisions.map((decision, place) => decision && { decision, before: before[place] })
+}
+
+/** What a person has chosen answers whom a row means. */
+function withChoices(rows: readonly RowToDecide[], askAll: AskAll): AskAll {
+  return async (questions, places) => {
+    const answers = [...(await askAll(questions, places))]
+    const meant = questions.flatMap(({ about }, at) => {
+      const { chosen } = rows[places[at] as number] as RowToDecide
+      return about === 'subject' && chosen !== undefined && !(answers[at] as Known).linked ? [{ at, chosen }] : []
+    })
+    const users = meant.flatMap(({ chosen }): Question[] => (chosen === 'new' ? [] : [{ about: 'user', user: chosen }]))
+    const found = (await askAll(users, [])).values()
+    for (const { at, chosen } of meant) {
+      if (chosen === 'new') answers[at] = { records: [], settledAsNew: true }
+      else {
+        const { linked, records } = found.next().value as Known
+        if (linked) answers[at] = { records, given: linked }
+      }
+    }
+    return answers
+  }
 }
 
 /** As if those who came before had taken their seats already. */

@@ -1,6 +1,7 @@
 // A person's word on what a run has planned: all of it, one class, or a row, which they may give to somebody who is here, to
 // somebody new, or to nobody. Applying still does exactly what is planned then, and leaves out whoever has moved.
 
+import type { Known } from '../domain/deciding.ts'
 import { type Actor, type AuditEvent, actorName } from '../domain/events.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
 import { type PlanDecision, planned } from '../domain/plan.ts'
@@ -120,7 +121,7 @@ export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly
       const counts = { ...run.counts, ignored: before + 1, waiting: Math.max(0, waiting - 1) }
       await ports.inTransaction(async (tx) => {
         await ports.imports.setStatus(tx, run.id, [seq], 'ignored')
-        if (decision === 'disputed' || decision === 'create') await verdict(ports, tx, { row, source, actor, now }, 'ignored')
+        if (decision === 'disputed' || decision === 'create') await ignore(ports, tx, { row, source, actor, now })
         await keep(tx, { ...current, counts })
         // A run that is held stays as it was, but for this row.
         if (run.state !== 'waiting') await release(tx, { ...run, counts })
@@ -128,14 +129,16 @@ export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly
       return run.state === 'waiting' ? finish(ports, runAsk(ask), { ...current, counts }) : { ...run, counts }
     }
     if (pick.pick === 'user') {
-      const no = await linkTo(ports, { row, source, actor, now, user: pick.user, run: run.id })
+      const no = await cannotBe(ports, { row, source, user: pick.user })
       if (no !== undefined) return back(no)
     }
-    if (pick.pick === 'new') await ports.inTransaction((tx) => verdict(ports, tx, { row, source, actor, now }, 'new'))
-    const again: PlanRow =
-      pick.pick === 'yes' ? row : { ...(await replanned(ports, ask, row, now)), chosen: pick.pick === 'user' ? pick.user : 'new' }
+    const chosen = pick.pick === 'user' ? pick.user : 'new'
+    const again = pick.pick === 'yes' ? row : await replanned(ports, ask, { ...row, chosen }, now)
     if (again.planned.decision === 'refused' || again.planned.decision === 'disputed') return back(again.planned.why)
-    await ports.inTransaction((tx) => ports.imports.rewrite(tx, run.id, [again]))
+    await ports.inTransaction(async (tx) => {
+      await ports.imports.rewrite(tx, run.id, [again])
+      await ports.audit.write(tx, [pickEvent(run, again, pick, actor, now)])
+    })
     const applied = await applyRows(ports, { run: current, source: source.policy, policy, clock, keep, onProgress: () => {} }, [again])
     if ((applied.counts.moved ?? 0) > (run.counts.moved ?? 0))
       refused = 'the person was changed since this was planned; the next run plans it anew'
@@ -144,45 +147,44 @@ export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly
   return refused !== undefined && settled.outcome === 'applied' ? { outcome: 'refused', why: refused } : settled
 }
 
-async function linkTo(
+/** Why the row cannot mean this user. */
+async function cannotBe(
   ports: SettlePorts,
-  { row, source, actor, now, user, run }: { row: PlanRow; source: SourceInForce; actor: Actor; now: Date; user: UserId; run: RunId },
+  { row, source, user }: { row: PlanRow; source: SourceInForce; user: UserId },
 ): Promise<string | undefined> {
-  return ports.inTransaction(async (tx) => {
-    const known = await ports.users.take(tx, user)
-    if (!known || known.linked.state === 'erased') return `${user} is not here`
-    const taken = (await ports.users.answer(tx, { about: 'subject', source: source.id, externalId: row.externalId })) as {
-      linked?: { id: UserId }
-    }
-    if (taken.linked && taken.linked.id !== user) return `«${row.externalId.value}» is linked to ${taken.linked.id} already`
-    const already = known.records.find((record) => record.source === source.id)
-    if (already) return `${source.name} knows ${user} as «${already.externalId.value}» already`
-    if (!taken.linked) {
-      const why = `a person said so in ${run}`
-      await ports.users.commit(
-        tx,
-        { kind: 'relink', user: known.linked, source: source.id, externalId: row.externalId, why },
-        { actor, now, run },
-      )
-    }
-    return undefined
-  })
+  const [taken, known] = (await ports.importReads.answerAll([
+    { about: 'subject', source: source.id, externalId: row.externalId },
+    { about: 'user', user },
+  ])) as readonly [Known, Known]
+  if (!known.linked || known.linked.state === 'erased') return `${user} is not here`
+  if (taken.linked && taken.linked.id !== user) return `«${row.externalId.value}» is linked to ${taken.linked.id} already`
+  const already = known.records.find((record) => record.source === source.id && record.externalId.key !== row.externalId.key)
+  // Whoever looks renamed is given their new name; anybody else would lose theirs by a slip.
+  const isRenamed = row.planned.code === 'match.renamed' && row.planned.candidates.some((one) => one.user === user)
+  return already && !isRenamed ? `${source.name} knows ${user} as «${already.externalId.value}» already` : undefined
 }
 
-async function verdict(
+function pickEvent(run: ImportRun, { planned: { user }, seq, externalId }: PlanRow, { pick }: Pick, actor: Actor, at: Date): AuditEvent {
+  const details = { row: seq, pick, externalId: externalId.value }
+  return { kind: 'run.approved', at, actor, run: run.id, source: run.source, ...(user === undefined ? {} : { user }), details }
+}
+
+/** The source does not mean anybody who is to be here, in this run and in those to come. */
+async function ignore(
   { cases, mint }: SettlePorts,
   tx: Tx,
   { row, source, actor, now }: { row: PlanRow; source: SourceInForce; actor: Actor; now: Date },
-  said: 'new' | 'ignored',
 ): Promise<void> {
   const { candidates, why } = row.planned
   const met = { id: mint.id('cas', now), source: source.id, externalId: row.externalId, kind: 'unlinked' as const, candidates, why }
   await cases.note(tx, met, now)
-  await cases.settleSubject(tx, { source: source.id, externalKey: row.externalId.key }, said, { actor, now })
+  await cases.settleSubject(tx, { source: source.id, externalKey: row.externalId.key }, 'ignored', { actor, now })
 }
 
 async function replanned(ports: SettlePorts, { source, policy, run }: SettleRows, row: PlanRow, now: Date): Promise<PlanRow> {
-  const asked = { externalId: row.externalId, said: row.gone ? undefined : row.said, fresh: ports.mint.id('usr', now) }
+  const { externalId, chosen } = row
+  const said = row.gone ? undefined : row.said
+  const asked = { externalId, said, fresh: ports.mint.id('usr', now), ...(chosen === undefined ? {} : { chosen }) }
   const [decided] = await decideRows([asked], { source: source.policy, policy, run, now, askAll: ports.importReads.answerAll })
   if (!decided) return row
   const { status: _, ...made } = planned(decided.decision, source.policy.imports)

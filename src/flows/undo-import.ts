@@ -199,7 +199,7 @@ function inTheWay(row: PlanRow, user: User | undefined): Exclude<TakenBack, 'bac
   if (decision === 'unchanged' && user.version === basis) return 'nothing'
   if (user.version !== basis + 1) return { why: 'the person was changed since' }
   // Of whom it has tied for the first time, nothing was said before.
-  const isFirst = decision === 'create' || row.chosen !== undefined || (decision === 'link' && !harms.includes('moved'))
+  const isFirst = decision === 'create' || (decision === 'link' && !harms.includes('moved'))
   return isFirst || row.before ? undefined : NOT_KEPT
 }
 

@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import knex, { type Knex } from 'knex'
 import type { Database } from 'sqlite3'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
+import { AFTER_NEWCOMERS } from './newcomers.ts'
 import { type DataKeys, type Sealer, sealer } from './sealing.ts'
 import { SqliteClient } from './sqlite-client.ts'
 import { inside, transaction } from './transactions.ts'
@@ -43,7 +44,12 @@ export function openDatabase(location: DatabaseLocation, keys: DataKeys): Db {
     writer,
     sealer: sealing,
     read: (look) => translated(() => look(reader)),
-    inTransaction: (work) => retried(() => translated(() => transaction(writer, begin, work, sealing))),
+    inTransaction: (work) =>
+      retried((beaten) => {
+        // Whoever was beaten again and again waits for their turn.
+        const first = 'postgres' in location && beaten >= 2 ? [begin, AFTER_NEWCOMERS] : [begin]
+        return translated(() => transaction(writer, first, work, sealing))
+      }),
     async close() {
       await writer.destroy()
       if (reader !== writer) await reader.destroy()
@@ -99,10 +105,10 @@ function openSqlite(filename: string) {
 }
 
 /** Another transaction was first: look again, with its result in view. */
-async function retried<Result>(attempt: () => Promise<Result>): Promise<Result> {
+async function retried<Result>(attempt: (beaten: number) => Promise<Result>): Promise<Result> {
   for (let count = 1; ; count++) {
     try {
-      return await attempt()
+      return await attempt(count - 1)
     } catch (error) {
       if (!lostRace(error)) throw error
       if (count === MOST_ATTEMPTS) throw new StoreUnavailable('too many want the same at once', { cause: error })

@@ -20,6 +20,7 @@ export async function listRuns(
   const rows: (ImportRunRow & { source_name: string })[] = await db.read((knex) => {
     const query = knex('runs')
       .join('sources', 'sources.id', 'runs.source_id')
+      .orderBy('runs.started_at', 'desc')
       .orderBy('runs.id', 'desc')
       .limit(limit)
       .select('runs.*', 'sources.name as source_name')

@@ -8,6 +8,7 @@ import type { ImportCounts, ImportDetails, ImportRun, Imports, SourceState } fro
 import type { Tx } from '../flows/ports.ts'
 import { amongKeys, type Cell, type Columns, insertRows, keyTable } from './bulk.ts'
 import { fromJson, toDate } from './db.ts'
+import { holdNewcomers } from './newcomers.ts'
 import { PLAN_ROW, planRowCells } from './plan-rows.ts'
 import { restore } from './restorations.ts'
 import { TOMBSTONES } from './tombstones.ts'
@@ -160,6 +161,8 @@ export const imports: Imports = {
 
   async areNobody(tx, source, subjects, keys) {
     const db = inside(tx)
+    // Before anything is looked at: whoever comes at the same time waits, and not this, which is more to do again.
+    await holdNewcomers(db, keys)
     if (await db('kept_secrets').where({ name: TOMBSTONES }).first('name')) return false
     if (await db('match_cases').where({ source_id: source, verdict: 'new' }).first('id')) return false
     const join = db.dialect === 'postgres' ? 'join' : 'cross join'

@@ -43,11 +43,17 @@ interface Connection {
   __knex__disposed?: unknown
 }
 
-export async function transaction<Result>(knex: Knex, begin: string, work: (tx: Tx) => Promise<Result>, sealer: Sealer): Promise<Result> {
+/** @param begin the statements before anything else */
+export async function transaction<Result>(
+  knex: Knex,
+  begin: readonly string[],
+  work: (tx: Tx) => Promise<Result>,
+  sealer: Sealer,
+): Promise<Result> {
   const connection: Connection = await knex.client.acquireConnection()
   const run = (sql: string) => knex.raw(sql).connection(connection)
   try {
-    await run(begin)
+    for (const sql of begin) await run(sql)
     const result = await work(bind(knex, connection, sealer) as unknown as Tx)
     await run('commit')
     return result

@@ -10,6 +10,7 @@ import { type CommitContext, PolicyMoved, type Relink, type StateChange, type Tx
 import { writeAudit } from './audit.ts'
 import { amongKeys, type Cell, type Columns, insertRows, updateRows } from './bulk.ts'
 import { erase } from './erase.ts'
+import { holdNewcomers } from './newcomers.ts'
 import { writeRecord } from './record-format.ts'
 import { makeTombstone } from './tombstones.ts'
 import { holdRow, inside, type TxQueries } from './transactions.ts'
@@ -90,13 +91,18 @@ async function writeChanges(db: TxQueries, changes: readonly Change[], context: 
     return [user.id, user_name, user_name_key, profile, grants, waiting, revision, now]
   }
   if (changes.some(({ userMoved }) => userMoved)) await samePolicy(db, changes)
-  if (created.length)
+  if (created.length) {
+    await holdNewcomers(
+      db,
+      created.flatMap(({ keys = [] }) => keys),
+    )
     await insertRows(
       db,
       'users',
       NEW_USER,
       created.map((one) => [...rowOf(one), one.user.state, now, actorName(context.actor), now, 1]),
     )
+  }
   if (moved.length) await updateRows(db, 'users', USER, moved.map(rowOf))
   await countUp(db, changes)
   const transitions = changes.flatMap(({ user, transition }) => (transition ? [{ id: user.id, transition }] : []))

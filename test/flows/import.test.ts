@@ -136,6 +136,42 @@ for (const dialect of dialects) {
         assert.deepEqual(countsOf(again), { unchanged: 3, ignored: 1 })
       })
 
+      it('gives whoever was renamed their new name, with all that was known under the old one, and takes that back', async () => {
+        at.drop('E2')
+        at.put('E22', { email: 'robert@corp.example', department: 'Service' })
+        const run = await at.run()
+        const [row] = await at.rows(run.id, 'disputed')
+        assert.equal(row?.planned.code, 'match.renamed')
+        const robert = await at.user('robert@corp.example')
+        const carol = await at.user('carol@corp.example')
+        const other = await at.settle(run.id, row?.seq ?? 0, { pick: 'user', user: carol.id })
+        assert.deepEqual(other, { outcome: 'refused', why: `hr knows ${carol.id} as «E3» already` })
+        const given = await at.settle(run.id, row?.seq ?? 0, { pick: 'user', user: robert.id })
+        assert.equal(given.outcome, 'applied', JSON.stringify(given))
+        const renamed = await at.user('robert@corp.example')
+        assert.deepEqual([renamed.id, renamed.links.find(({ source }) => source === 'hr')?.externalId], [robert.id, 'E22'])
+        assert.deepEqual(renamed.profile.department?.values, ['Service'])
+        const back = await at.undo(run.id)
+        assert.ok(back.outcome === 'undone' && back.back === 1, JSON.stringify(back))
+        const was = await at.user('robert@corp.example')
+        assert.deepEqual([was.links.find(({ source }) => source === 'hr')?.externalId, was.profile.department?.values], ['E2', ['Sales']])
+        at.drop('E22')
+        at.put('E2', { email: 'robert@corp.example', department: 'Sales' })
+        // What was said last is read again, and is what is on file.
+        assert.deepEqual(countsOf(await at.run()), { unchanged: 3, ignored: 1, applied: 1 })
+      })
+
+      it('settles nothing where a row cannot be what a person says', async () => {
+        at.put('E8', { email: 'carol@corp.example', department: 'Law' })
+        const run = await at.run()
+        const [row] = (await at.rows(run.id, 'disputed')).filter(({ externalId }) => externalId.value === 'E8')
+        // Their userName is Carol's.
+        const refused = await at.settle(run.id, row?.seq ?? 0, { pick: 'new' })
+        assert.equal(refused.outcome, 'refused', JSON.stringify(refused))
+        assert.equal((await at.rows(run.id, 'disputed')).find(({ seq }) => seq === row?.seq)?.status, 'waiting')
+        at.drop('E8')
+      })
+
       it('refuses two rows of one feed that would be one person', async () => {
         at.put('E5', { email: 'eve@corp.example', department: 'Law' })
         at.put('E6', { email: 'eve@corp.example', department: 'Law' })

@@ -201,7 +201,7 @@ export class Importing {
   }
 
   /** Somebody comes through the identity provider. */
-  async signIn(mail: string, name = 'Somebody'): Promise<UserId> {
+  async signIn(mail: string, name = 'Somebody', { decided = async () => {} }: { decided?: () => Promise<void> } = {}): Promise<UserId> {
     const policy = await this.policy()
     const source = [...policy.sources.values()].find((one) => one.name === 'corp')
     assert.ok(source)
@@ -215,6 +215,7 @@ export class Importing {
     return this.ports.inTransaction(async (tx) => {
       const { outcome } = await answering(this.ports.users, tx, decide(said, { source, policy, fresh: mint.id('usr', this.now) }))
       assert.ok(!isRefusal(outcome), JSON.stringify(outcome))
+      await decided()
       await this.ports.users.commit(tx, outcome, { actor: { kind: 'connection', id: source.id, name: 'corp' }, now: this.now })
       if (outcome.record) await this.ports.users.signedIn(tx, source.id, outcome.record.externalId, this.now)
       return outcome.user.id
