@@ -66,7 +66,10 @@ export async function up(knex: Knex): Promise<void> {
     t.binary('sealed').notNullable()
     t.primary(['run_id', 'seq'])
   })
-  await knex.raw('create index import_rows_decision on import_rows (run_id, decision, seq)')
+  // Rows of the other kinds are found among many of their like, if there are many at all.
+  await knex.raw(
+    "create index import_rows_decision on import_rows (run_id, decision, seq) where decision not in ('create', 'update', 'unchanged')",
+  )
   // Whoever is erased is erased from plans, too.
   await knex.raw('create index import_rows_user on import_rows (user_id)')
   await knex.raw("create index import_rows_waiting on import_rows (run_id, seq) where status = 'waiting'")
@@ -83,6 +86,8 @@ export async function up(knex: Knex): Promise<void> {
     t.integer('place').primary()
     t.bigInteger('turn').notNullable()
   })
+  // Of whoever creates many; it has to be there for others to hold it.
+  await knex('newcomers').insert({ place: -1, turn: 0 })
 
   await knex.schema.createTable('source_states', (t) => {
     t.string('source_id', 30).primary().references('sources.id')
@@ -249,13 +254,14 @@ type LongValue = Record<string, unknown> & {
 type Origin = [source: string, policyVersion: number, since: number, via?: string]
 type Short = [
   origins: Origin[],
-  values: Record<string, [values: string | string[], from: string, origin: number, more?: Record<string, unknown>]>,
+  values: Record<string, string | [values: string | string[], from: string, origin: number, more?: Record<string, unknown>]>,
 ]
 
 /** As the release before writes a profile. */
 function long([origins, values]: Short): Record<string, LongValue> {
   return Object.fromEntries(
-    Object.entries(values).map(([name, [said, from, at, more]]) => {
+    Object.entries(values).map(([name, short]) => {
+      const [said, from, at, more] = typeof short === 'string' ? ([short, `attributes.${name}`, 0] as const) : short
       const [source, policyVersion, since, via] = origins[at] as Origin
       const value = {
         values: typeof said === 'string' ? [said] : said,

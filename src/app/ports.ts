@@ -25,7 +25,7 @@ import { mint } from './mint.ts'
 export function portsOf(db: Db) {
   return {
     inTransaction: db.inTransaction,
-    users,
+    users: users(db),
     cases,
     runs,
     kept,

@@ -38,6 +38,17 @@ export function compileImport({ id, version, spec, schema, languages }: Compilin
   if (spec.lifecycle.erase !== undefined && spec.lifecycle.leavers !== 'deprovision' && !spec.lifecycle.state?.deprovisioned.length)
     refused(['lifecycle', 'erase'], 'nobody is deprovisioned by this source, so nobody would ever be erased')
   const { policy } = compiled
+  for (const { to, reads } of policy.mapping) {
+    const what = reads.nameID ? 'nameID' : reads.session ? 'session' : undefined
+    const row = spec.mapping.findIndex((one) => one.to === to.name)
+    if (what) refused(['mapping', row, 'from'], `only a sign-in has ${what}; of a row of ${spec.name} there are its attributes`)
+  }
+  const timed = (['full', 'incremental'] as const).find((kind) => spec.schedule[kind] !== undefined)
+  if (timed && spec.kind === 'csv' && spec.csv.file === undefined)
+    refused(
+      ['schedule', timed],
+      'nothing says which file to read then: give csv.file (csv.folder is looked at all the time, and needs no schedule)',
+    )
   const imports = importRules(spec, policy, rules, languages, refused)
   const carriesLifecycle = spec.lifecycle.leavers !== 'nothing' || imports.state !== undefined
   return { faults, policy: { ...policy, carriesLifecycle, imports } }

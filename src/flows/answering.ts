@@ -58,4 +58,4 @@ export async function answeredTogether<Result>(
   return results
 }
 
-const AT_A_TIME = 50
+const AT_A_TIME = 20

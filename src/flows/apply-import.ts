@@ -17,7 +17,7 @@ import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
 import { decideRows } from './decide-rows.ts'
 import { type EndAccessPorts, endAccess } from './end-access.ts'
 import type { ImportReads, ImportRun, Imports, Leavings, PlanRow } from './import-ports.ts'
-import type { Mint, Transactions, Tx, Users } from './ports.ts'
+import type { Mint, ReadyCommits, Transactions, Tx, Users } from './ports.ts'
 
 export type ApplyPorts = Transactions &
   EndAccessPorts & { imports: Imports; importReads: ImportReads; users: Users; leavings: Leavings; mint: Mint }
@@ -37,22 +37,28 @@ const BATCH = 1_000
 /** @returns the run as it was left: still running, with all approved rows behind it */
 export async function applyImport(ports: ApplyPorts, ask: ApplyImport): Promise<ImportRun> {
   let run = ask.run
-  let next = decideBatch(ports, ask, run.cursor)
+  // While one batch is written, the next are decided; what the first changes of their people shows in their versions. How many seats
+  // of a licence are free does not.
+  const most = licencesOf(ask.policy).size ? 1 : AHEAD
+  const ahead = [decideBatch(ports, ask, run.cursor)]
   for (;;) {
-    const batch = await next
+    while (ahead.length < most) ahead.push(decideNext(ports, ask, ahead.at(-1) as Promise<Batch>))
+    const batch = await (ahead.shift() as Promise<Batch>)
     if (!batch.rows.length) return run
-    const decideNext = () => {
-      next = decideBatch(ports, ask, batch.cursor)
-      next.catch(() => {})
-    }
-    // While one batch is written, the next is decided; what the first changes of the second's people shows in their versions. How many
-    // seats of a licence are free does not.
-    const shares = licencesOf(ask.policy).size > 0
-    if (!shares) decideNext()
     run = await writeBatch(ports, { ...ask, run }, batch)
-    if (shares) decideNext()
+    if (!ahead.length) ahead.push(decideBatch(ports, ask, batch.cursor))
     ask.onProgress(run)
   }
+}
+
+/** So many batches are decided and not written yet. */
+const AHEAD = 2
+
+function decideNext(ports: ApplyPorts, ask: ApplyImport, before: Promise<Batch>): Promise<Batch> {
+  const next = before.then((batch) => (batch.rows.length ? decideBatch(ports, ask, batch.cursor) : batch))
+  // Told where it is awaited.
+  next.catch(() => {})
+  return next
 }
 
 /** Rows that a person has picked, whatever their place. */
@@ -68,9 +74,10 @@ export async function applyRows(ports: ApplyPorts, ask: ApplyImport, rows: reado
 
 interface Batch {
   readonly rows: readonly PlanRow[]
-  readonly changes: readonly RowChange[]
-  /** Rows that are not as they were planned. */
-  readonly moved: readonly number[]
+  readonly fits: readonly RowChange[]
+  readonly ready: ReadyCommits
+  /** Rows that are not as they were planned, or cannot be applied beside another. */
+  readonly left: readonly number[]
   readonly cursor: number
   readonly now: Date
   /** Newcomers were taken for such without asking; the transaction has to make sure. */
@@ -135,7 +142,20 @@ async function decideAgain(
       changes.push({ row, change })
     else moved.push(row.seq)
   }
-  return { rows, changes, moved, now, presumed: presuming && rows.some(({ planned: { decision } }) => decision === 'create') }
+  const { fits, others } = apart(changes)
+  const digests = new Map<RecordOnFile, string>()
+  for (const { row, change } of fits) if (change.record && row.digest !== undefined) digests.set(change.record, row.digest)
+  const ready = ports.users.ready(
+    fits.map(({ change }) => change),
+    { actor: speaker(source), now, run: run.id, digests },
+  )
+  const presumed = presuming && rows.some(({ planned: { decision } }) => decision === 'create')
+  return { rows, fits, ready, left: [...moved, ...others], now, presumed }
+}
+
+/** It is the source who says so; who has begun the run is on the run. */
+function speaker({ id, name }: SourcePolicy): Actor {
+  return { kind: 'source', id, name }
 }
 
 /** Name -> seats. */
@@ -160,22 +180,14 @@ const MOST_ATTEMPTS = 10
 
 /** Undefined: somebody has moved since it was decided. */
 async function tryBatch(ports: ApplyPorts, { run, source, policy, keep }: ApplyImport, batch: Batch): Promise<ImportRun | undefined> {
-  const { changes, moved, now } = batch
-  const { fits, others } = apart(changes)
-  // It is the source who says so; who has begun the run is on the run.
-  const actor: Actor = { kind: 'source', id: source.id, name: source.name }
-  return ports.inTransaction(async (tx) => {
+  const { fits, ready, left, now } = batch
+  const actor = speaker(source)
+  const createsMany = fits.some(({ change }) => change.kind === 'create')
+  const write = async (tx: Tx) => {
     if (!(await unmoved(ports, tx, source, { changes: fits, presumed: batch.presumed }))) return undefined
     if (!(await seated(ports, tx, { policy, changes: fits }))) return undefined
-    const digests = new Map<RecordOnFile, string>()
-    for (const { row, change } of fits) if (change.record && row.digest !== undefined) digests.set(change.record, row.digest)
-    await ports.users.commitAll(
-      tx,
-      fits.map(({ change }) => change),
-      { actor, now, run: run.id, digests },
-    )
+    await ports.users.commitAll(tx, ready)
     await endings(ports, tx, { run, actor, source, policy, fits, now })
-    const left = [...moved, ...others]
     if (left.length) await ports.imports.setStatus(tx, run.id, left, 'moved')
     if (batch.picked)
       await ports.imports.setStatus(
@@ -192,7 +204,8 @@ async function tryBatch(ports: ApplyPorts, { run, source, policy, keep }: ApplyI
     }
     await keep(tx, next)
     return next
-  })
+  }
+  return ports.inTransaction(write, { createsMany })
 }
 
 /** Two rows that mean one person are not applied together: the second would not know of the first. */

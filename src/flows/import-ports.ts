@@ -64,6 +64,8 @@ export interface ImportDetails {
   readonly cancelledBy?: string
   /** Apply nothing by itself. */
   readonly planOnly?: boolean
+  /** An incremental run to which the source says who has left, too. */
+  readonly seesLeavers?: boolean
   /** Why nobody can be said to have left. */
   readonly leaversUnknown?: string
 }
@@ -134,6 +136,8 @@ export interface ImportReads {
   stateBefore(tx: Tx, user: UserId, run: RunId): Promise<LifecycleState | undefined>
   /** Which of these subjects a person has said to leave alone. */
   ignored(source: SourceId, keys: readonly string[]): Promise<ReadonlySet<string>>
+  /** Whether anything could be known of a subject that is linked to nobody: that they were erased, are new, or are nobody's business. */
+  remembersStrangers(source: SourceId): Promise<boolean>
   rowsAt(run: RunId, seqs: readonly number[]): Promise<readonly PlanRow[]>
   /** Rows that wait in earlier runs of a source, and whose subjects this run does not name. */
   waiting(source: SourceId, run: RunId): AsyncIterable<readonly PlanRow[]>
@@ -177,8 +181,15 @@ export interface Imports {
   addRows(tx: Tx, run: RunId, rows: readonly PlanRow[]): Promise<void>
   /** Numbers of what must be there once, by row. */
   addClaims(tx: Tx, run: RunId, claims: readonly (readonly [claim: number, seq: number])[]): Promise<void>
-  /** Rows that claim the same as another one, in groups; the claims are gone afterwards. */
-  takeContested(tx: Tx, run: RunId): Promise<readonly { readonly claim: number; readonly seqs: readonly number[] }[]>
+  /**
+   * Rows that claim the same as another one, in groups; the claims are gone afterwards.
+   * @param among no other claims can be contested; undefined: any can
+   */
+  takeContested(
+    tx: Tx,
+    run: RunId,
+    among: readonly number[] | undefined,
+  ): Promise<readonly { readonly claim: number; readonly seqs: readonly number[] }[]>
   /** All that an interrupted reading has left. */
   discard(tx: Tx, run: RunId): Promise<void>
   rewrite(tx: Tx, run: RunId, rows: readonly PlanRow[]): Promise<void>
@@ -188,6 +199,8 @@ export interface Imports {
    */
   approveAll(tx: Tx, run: RunId, decision?: PlanDecision): Promise<number>
   setStatus(tx: Tx, run: RunId, seqs: readonly number[], status: RowStatus): Promise<void>
+  /** Nothing of it waits for anybody any more. */
+  withdraw(tx: Tx, run: RunId): Promise<void>
   /** Rows of earlier runs of the source that wait and are meant by this one as well, or all of them. How many. */
   supersede(tx: Tx, run: ImportRun, now: Date): Promise<number>
   /**

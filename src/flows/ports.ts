@@ -26,9 +26,10 @@ export interface Tx {
 export interface Transactions {
   /**
    * Commits what `work` wrote when it returns, nothing when it throws. `work` is called again, from the start, when it
-   * lost a race with another transaction; so it must do nothing that a rollback does not undo.
+   * lost a race with another transaction; so it must do nothing that a rollback does not undo. Whoever `createsMany` users says so:
+   * they are alone at it, and see all whom others have created before.
    */
-  inTransaction<Result>(work: (tx: Tx) => Promise<Result>): Promise<Result>
+  inTransaction<Result>(work: (tx: Tx) => Promise<Result>, how?: { readonly createsMany?: boolean }): Promise<Result>
 }
 
 /** Ids and secrets; app/ gives the machine's entropy. */
@@ -85,6 +86,11 @@ export interface CommitContext {
   readonly digests?: ReadonlyMap<RecordOnFile, string>
 }
 
+/** For the store alone. */
+export interface ReadyCommits {
+  readonly ready: true
+}
+
 export interface Users {
   /** What the decision asks. Whoever an answer is about is held until the end. */
   answer(tx: Tx, question: Question): Promise<unknown>
@@ -95,7 +101,9 @@ export interface Users {
   /** The only way a user changes: user, keys, link, record, seats and audit events together. */
   commit(tx: Tx, change: UserCommit, context: CommitContext): Promise<void>
   /** The same for many, none of whom is among them twice. */
-  commitAll(tx: Tx, changes: readonly UserCommit[], context: CommitContext): Promise<void>
+  commitAll(tx: Tx, ready: ReadyCommits): Promise<void>
+  /** What takes time of a commit and no database, done before its transaction. Changes nothing. */
+  ready(changes: readonly UserCommit[], context: CommitContext): ReadyCommits
   /** Somebody has signed in through this link. */
   signedIn(tx: Tx, source: SourceId, externalId: ExternalId, now: Date): Promise<void>
   /** Keeps these keys for everybody. Where two users would have the same unique one, says so and is to be rolled back. */

@@ -60,7 +60,11 @@ export async function runImport(ports: RunImportPorts, ask: RunImport): Promise<
     revision: policy.revision,
     cursor: 0,
     counts: {},
-    details: { ...(ask.file === undefined ? {} : { file: ask.file }), ...(ask.planOnly ? { planOnly: true } : {}) },
+    details: {
+      ...(ask.file === undefined ? {} : { file: ask.file }),
+      ...(ask.planOnly ? { planOnly: true } : {}),
+      ...(mode === 'incremental' && ask.connector.changesShowLeavers ? { seesLeavers: true } : {}),
+    },
     startedAt: clock(),
     actor: actorName(ask.actor),
   }

@@ -27,3 +27,31 @@ export class Seen {
     return ((this.bits[Math.floor(number / 8)] ?? 0) & (1 << (number % 8))) !== 0
   }
 }
+
+/**
+ * Tells which numbers may have come twice, and none that did not come at all: one bit for each of many, which two may share.
+ * (A Bloom filter with one hash; what shares a bit by chance is told apart by whoever looks.)
+ */
+export class Twice {
+  private readonly bits = new Uint8Array(SHARED_BITS / 8)
+  private readonly found = new Set<number>()
+  private tooMany = false
+
+  note(number: number): void {
+    const bit = number % SHARED_BITS
+    const at = Math.floor(bit / 8)
+    const mask = 1 << (bit % 8)
+    if (!((this.bits[at] as number) & mask)) this.bits[at] = (this.bits[at] as number) | mask
+    else if (this.found.size < MOST_FOUND) this.found.add(number)
+    else this.tooMany = true
+  }
+
+  /** Undefined: too many to be counted, so anything may have come twice. */
+  get suspects(): readonly number[] | undefined {
+    return this.tooMany ? undefined : [...this.found]
+  }
+}
+
+/** 16 MB, of which three million numbers take two bits in a hundred. */
+const SHARED_BITS = 2 ** 27
+const MOST_FOUND = 200_000

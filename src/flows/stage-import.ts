@@ -4,6 +4,7 @@
 import { hash } from 'node:crypto'
 import { bare } from '../domain/bare.ts'
 import { withoutRedacted } from '../domain/decide.ts'
+import type { Known } from '../domain/deciding.ts'
 import type { Actor } from '../domain/events.ts'
 import { type FeedCounts, healthOf } from '../domain/feed-health.ts'
 import type { UserId } from '../domain/ids.ts'
@@ -17,11 +18,11 @@ import { isRefusal, refuse } from '../domain/refusals.ts'
 import { type Harm, heldByHarm } from '../domain/safeguard.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
 import { type Decided, decideRows, type RowToDecide, type SeatsMeant } from './decide-rows.ts'
-import { type Connector, FeedFailure, type FeedRow } from './feed-ports.ts'
-import type { ImportCounts, ImportDetails, ImportReads, ImportRun, Imports, PlanRow } from './import-ports.ts'
+import { type Connector, type FeedBatch, FeedFailure, type FeedRow } from './feed-ports.ts'
+import type { ImportCounts, ImportDetails, ImportReads, ImportRun, Imports, KnownSubject, PlanRow } from './import-ports.ts'
 import type { Audit, Mint, Transactions, Tx, Users } from './ports.ts'
 import { readFeed } from './read-feed.ts'
-import { Seen } from './seen.ts'
+import { Seen, Twice } from './seen.ts'
 
 export type StagePorts = Transactions & { imports: Imports; importReads: ImportReads; users: Users; audit: Audit; mint: Mint }
 
@@ -41,7 +42,7 @@ export interface StageImport {
 }
 
 /** So many rows are decided together. */
-const BATCH = 1_000
+const BATCH = 500
 
 /** @returns the run as it was left: still running, with what holds it */
 export async function stageImport(ports: StagePorts, ask: StageImport): Promise<ImportRun> {
@@ -55,17 +56,20 @@ export async function stageImport(ports: StagePorts, ask: StageImport): Promise<
   try {
     const reading = await readFeed({ connector, since, most, size: BATCH, stop })
     columns = reading.columns
-    for (let step = await reading.batches.next(); ; ) {
-      if (step.done) {
-        cursor = step.value.cursor
+    const upcoming = async () => {
+      const step = await reading.batches.next()
+      return step.done ? step.value : staging.look(step.value)
+    }
+    for (let batch = await upcoming(); ; ) {
+      if (!('named' in batch)) {
+        cursor = batch.cursor
         break
       }
-      // The next rows are read while these are looked up and written.
-      const next = reading.batches.next()
+      // The next rows are read and looked up while these are decided and written.
+      const next = upcoming()
       next.catch(() => {})
-      const { rows, faults, done, total } = step.value
-      await staging.take(rows, faults, { done, ...(total === undefined ? {} : { total }) })
-      step = await next
+      await staging.take(batch)
+      batch = await next
     }
   } catch (error) {
     // Nobody can be said to be missing from what ends in the middle; that it does is for a person to see.
@@ -81,6 +85,7 @@ class Staging {
   private readonly digest: (text: string) => string
   private readonly people: { readonly all: number; readonly present: number }
   private readonly seen = new Seen()
+  private readonly claimed = new Twice()
   private readonly counts: Record<string, number> = {}
   private readonly attributes = bare<number>()
   /** Whom a row has moved to another name, and whom a person has to say that of. */
@@ -95,33 +100,51 @@ class Staging {
   /** Rows of which it cannot be told whom they mean. */
   private nameless = 0
   private seq = 0
+  /** Whether there is more to know of somebody than that nobody is linked to them. */
+  private readonly remembers: boolean
+  private readonly licensed: boolean
   private run: ImportRun
   private writing: Promise<void> = Promise.resolve()
 
-  private constructor(ports: StagePorts, ask: StageImport, digest: (text: string) => string, people: { all: number; present: number }) {
+  private constructor(
+    ports: StagePorts,
+    ask: StageImport,
+    { digest, people, remembers }: { digest: (text: string) => string; people: { all: number; present: number }; remembers: boolean },
+  ) {
     this.ports = ports
     this.ask = ask
     this.digest = digest
     this.people = people
+    this.remembers = remembers
+    this.licensed = ask.policy.entitlements.rules.some(({ seats }) => seats !== undefined)
     this.run = ask.run
     this.matchingKeys = new Set(ask.source.policy.matching.map(({ by }) => keyName(by)))
   }
 
   static async begin(ports: StagePorts, ask: StageImport): Promise<Staging> {
     const { importReads } = ports
-    return new Staging(ports, ask, await importReads.digester(), await importReads.countSubjects(ask.source.id))
+    return new Staging(ports, ask, {
+      digest: await importReads.digester(),
+      people: await importReads.countSubjects(ask.source.id),
+      remembers: await importReads.remembersStrangers(ask.source.id),
+    })
   }
 
-  async take(
-    rows: readonly FeedRow[],
-    faults: readonly { readonly place: string; readonly why: string }[],
-    read: { done: number; total?: number },
-  ): Promise<void> {
-    const planned: PlanRow[] = faults.map(({ place, why }) => this.unusable(place, why))
+  /** Reads what each row is about, and asks who of them is known. */
+  look({ rows, faults, done, total }: FeedBatch): Looked {
+    const bad: Unusable[] = [...faults]
     this.nameless += faults.length
     this.count('faults', faults.length)
-    const named = this.identified(rows, planned)
-    const known = await this.ports.importReads.known(this.ask.source.id, named, this.ask.policy.revision)
+    const named = this.identified(rows, bad)
+    const known = this.ports.importReads.known(this.ask.source.id, named, this.ask.policy.revision)
+    // Told where it is awaited.
+    known.catch(() => {})
+    return { named, bad, known, read: { done, ...(total === undefined ? {} : { total }) } }
+  }
+
+  async take({ named, bad, known: asked, read }: Looked): Promise<void> {
+    const planned: PlanRow[] = bad.map(({ place, why, code }) => this.unusable(place, why, code))
+    const known = await asked
     const open: Named[] = []
     for (const [at, row] of named.entries()) {
       const subject = known.get(at)
@@ -137,7 +160,7 @@ class Staging {
   }
 
   /** Reads what each row is about. What is not meant, or cannot be used, ends here. */
-  private identified(rows: readonly FeedRow[], planned: PlanRow[]): readonly Named[] {
+  private identified(rows: readonly FeedRow[], bad: Unusable[]): readonly Named[] {
     const { source } = this.ask
     const { only } = source.policy.imports
     const named: Named[] = []
@@ -145,13 +168,13 @@ class Staging {
       this.count('rows', 1)
       for (const name in attributes)
         if ((attributes[name] as readonly string[]).length) this.attributes[name] = (this.attributes[name] ?? 0) + 1
-      const passes = only && !gone ? this.passes(attributes, place, planned) : true
+      const passes = only && !gone ? this.passes(attributes, place, bad) : true
       if (!passes) continue
       const said = { source: source.id, attributes, aliases: {}, observedAt: this.run.startedAt }
       const externalId = identify(said, source.policy)
       if (isRefusal(externalId)) {
         this.nameless++
-        planned.push(this.unusable(place, externalId.detail, externalId.code))
+        bad.push({ place, why: externalId.detail, code: externalId.code })
         continue
       }
       this.meant++
@@ -163,7 +186,7 @@ class Staging {
     return named
   }
 
-  private passes(attributes: FeedRow['attributes'], place: string, planned: PlanRow[]): boolean {
+  private passes(attributes: FeedRow['attributes'], place: string, bad: Unusable[]): boolean {
     const { only } = this.ask.source.policy.imports
     try {
       const meant = only?.expression.run({ attributes: new Map(Object.entries(attributes)), nameID: '' })
@@ -176,7 +199,7 @@ class Staging {
       if (absent) this.count('passed', 1)
       else {
         this.nameless++
-        planned.push(this.unusable(place, `only: ${only?.text}: ${message}`))
+        bad.push({ place, why: `only: ${only?.text}: ${message}` })
       }
       return false
     }
@@ -184,19 +207,9 @@ class Staging {
 
   private async decided(rows: readonly Named[], claims: [number, number][]): Promise<readonly PlanRow[]> {
     if (!rows.length) return []
-    const { source, policy, clock } = this.ask
-    const now = clock()
-    const decided = await decideRows(
-      rows.map(
-        (row): RowToDecide => ({
-          externalId: row.externalId,
-          said: row.gone ? undefined : row.said,
-          fresh: this.ports.mint.id('usr', now),
-        }),
-      ),
-      { source: source.policy, policy, run: this.run.id, now, askAll: this.ports.importReads.answerAll, seats: this.seats },
-    )
-    const unlinked = rows.filter((row, at) => !row.known && decided[at] && !row.gone)
+    const { source } = this.ask
+    const decided = await this.inHalves(rows)
+    const unlinked = this.remembers ? rows.filter((row, at) => !row.known && decided[at] && !row.gone) : []
     const ignored = await this.ports.importReads.ignored(
       source.id,
       unlinked.map(({ key }) => key),
@@ -211,6 +224,56 @@ class Staging {
       } else plan.push(this.row(row, found, claims))
     }
     return plan
+  }
+
+  /** While the one half waits for the database, the other is thought about. Seats are given in order. */
+  private async inHalves(rows: readonly Named[]): Promise<readonly (Decided | undefined)[]> {
+    if (this.licensed || rows.length < 2) return this.halfDecided(rows, () => {})
+    const middle = Math.ceil(rows.length / 2)
+    let later: Promise<readonly (Decided | undefined)[]> | undefined
+    const begin = () => {
+      later ??= this.halfDecided(rows.slice(middle), () => {})
+      return later
+    }
+    const first = await this.halfDecided(rows.slice(0, middle), () => {
+      begin().catch(() => {})
+    })
+    return [...first, ...(await begin())]
+  }
+
+  private halfDecided(rows: readonly Named[], onAsked: () => void): Promise<readonly (Decided | undefined)[]> {
+    const { source, policy, clock } = this.ask
+    const now = clock()
+    return decideRows(
+      rows.map(
+        (row): RowToDecide => ({
+          externalId: row.externalId,
+          said: row.gone ? undefined : row.said,
+          fresh: this.ports.mint.id('usr', now),
+        }),
+      ),
+      {
+        source: source.policy,
+        policy,
+        run: this.run.id,
+        now,
+        seats: this.seats,
+        askAll: async (questions, places) => {
+          // That nobody is linked to them was asked before, and there is no more to know.
+          const isPlain = (at: number) =>
+            !this.remembers && questions[at]?.about === 'subject' && !(rows[places[at] as number] as Named).known
+          const open = questions.flatMap((question, at) => (isPlain(at) ? [] : [{ question, at }]))
+          if (!open.length) return questions.map(() => NOBODY)
+          const asked = this.ports.importReads.answerAll(open.map(({ question }) => question))
+          onAsked()
+          const found = await asked
+          if (open.length === questions.length) return found
+          const answers: unknown[] = questions.map(() => NOBODY)
+          for (const [i, { at }] of open.entries()) answers[at] = found[i]
+          return answers
+        },
+      },
+    )
   }
 
   private row(row: Named, { decision, before }: Decided, claims: [number, number][]): PlanRow {
@@ -287,6 +350,7 @@ class Staging {
     read?: { done: number; total?: number },
   ): Promise<void> {
     await this.writing
+    for (const [claim] of claims) this.claimed.note(claim)
     const { keep, onProgress } = this.ask
     const run: ImportRun = { ...this.run, counts: { ...this.counts }, details: { ...this.run.details, ...(read ? { read } : {}) } }
     this.run = run
@@ -398,7 +462,7 @@ class Staging {
       const named = rows.flatMap((row, at): Named | readonly Named[] => {
         if (isOld(row, at)) return []
         const { externalId, place, said = {}, gone, digest = '' } = row
-        return { place, externalId, key: externalId.key, digest, said, gone: gone === true, known: false }
+        return { place, externalId, key: externalId.key, digest, said, gone: gone === true, known: known.has(at) }
       })
       const claims: [number, number][] = []
       const plan = await this.decided(named, claims)
@@ -415,7 +479,7 @@ class Staging {
   /** Two rows of one feed that would be one person, or would take the same unique value. */
   private async contested(): Promise<void> {
     const { imports, importReads } = this.ports
-    const groups = await this.ports.inTransaction((tx) => imports.takeContested(tx, this.run.id))
+    const groups = await this.ports.inTransaction((tx) => imports.takeContested(tx, this.run.id, this.claimed.suspects))
     const rewritten = new Map<number, PlanRow>()
     // The same key first: what is refused for that contests nothing else.
     const inOrder = groups
@@ -478,6 +542,20 @@ interface Named {
   readonly known: boolean
 }
 
+interface Unusable {
+  readonly place: string
+  readonly why: string
+  readonly code?: Planned['code']
+}
+
+interface Looked {
+  readonly named: readonly Named[]
+  readonly bad: readonly Unusable[]
+  readonly known: Promise<ReadonlyMap<number, KnownSubject>>
+  readonly read: { readonly done: number; readonly total?: number }
+}
+
+const NOBODY: Known = { records: [] }
 const EMPTY = { attributes: [], gained: [], lost: [], candidates: [], harms: [], writes: false } as const
 const SUBJECTS = 5_000
 const MOST_DOUBLED = 1_000

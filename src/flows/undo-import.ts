@@ -120,6 +120,9 @@ async function begin(
     if (found.details.undoneBy) return `it was taken back already (${found.details.undoneBy})`
     if (!(found.counts.applied ?? 0)) return 'it has applied nothing, so there is nothing to take back'
     if (running && !isLeft(running, { now, isGone })) return `the source is being imported (${running.run.id})`
+    // They go from the first on.
+    const [first] = await ports.importReads.rows(id, { after: 0, size: 1 })
+    if (first?.seq !== 1) return 'its rows are not kept any more (GATEHOUSE_KEEP_PLANS_DAYS)'
     const fresh: ImportRun = {
       id: ports.mint.id('run', now),
       kind: 'undo',
@@ -182,7 +185,9 @@ async function end(
   const done: ImportRun = { ...undo, state: 'done', finishedAt: now }
   await ports.inTransaction(async (tx) => {
     if (!(await ports.imports.release(tx, done, { holder, now }))) throw new FeedFailure('cancelled', 'the run was stopped')
-    await ports.imports.put(tx, { ...taken, state: 'undone', details: { ...taken.details, undoneBy: undo.id } }, now)
+    await ports.imports.withdraw(tx, taken.id)
+    const counts = { ...taken.counts, waiting: 0 }
+    await ports.imports.put(tx, { ...taken, state: 'undone', counts, details: { ...taken.details, undoneBy: undo.id } }, now)
     await ports.audit.write(tx, [
       { kind: 'run.finished', at: now, actor, run: undo.id, source: undo.source, details: { kind: 'undo', ...undo.counts } },
     ])

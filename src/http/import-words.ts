@@ -39,6 +39,15 @@ export function summaryOf({ counts, state }: ImportRun): ImportSummary {
   }
 }
 
+/** Whether leavers can be seen by it. */
+export function sightOf({ mode, details, kind }: ImportRun): string {
+  if (kind === 'undo') return 'An import is taken back.'
+  if (mode === 'full') return 'A full run: whoever is not in the feed has left.'
+  return details.seesLeavers
+    ? 'An incremental run of a source that says who has left, too.'
+    : 'An incremental run: it cannot see who has left.'
+}
+
 /** How far it is, from 0 to 1; undefined: that cannot be said. */
 export function shareDone({ phase, counts, details: { read } }: ImportRun): number | undefined {
   if (phase === 'reading') return read?.total ? Math.min(1, read.done / read.total) : undefined
@@ -87,7 +96,8 @@ export function runJson(run: ImportRun, source: string) {
     ...(details.approvedBy ? { approvedBy: details.approvedBy } : {}),
     ...(details.undoes ? { undoes: details.undoes } : {}),
     ...(details.undoneBy ? { undoneBy: details.undoneBy } : {}),
-    detectsLeavers: mode === 'full',
+    sees: sightOf(run),
+    detectsLeavers: mode === 'full' || details.seesLeavers === true,
     by: actor,
     startedAt,
     ...(finishedAt ? { finishedAt } : {}),

@@ -3,9 +3,10 @@
 import type { Actor, AuditEvent } from '../domain/events.ts'
 import { ID_ENTROPY, mint } from '../domain/ids.ts'
 import type { Audit, Tx } from '../flows/ports.ts'
-import { type Cell, type Columns, insertRows } from './bulk.ts'
+import { writeDetails } from './audit-format.ts'
+import { type Cell, type Columns, insertion, runAll, type Statement } from './bulk.ts'
 import { entropy } from './entropy.ts'
-import { inside } from './transactions.ts'
+import { inside, type TxQueries } from './transactions.ts'
 
 export const audit: Audit = { write: writeAudit }
 
@@ -24,7 +25,13 @@ const EVENT: Columns = [
 ]
 
 export async function writeAudit(tx: Tx, events: readonly AuditEvent[]): Promise<void> {
-  if (!events.length) return
+  const db = inside(tx)
+  await runAll(db, telling(db.dialect, events))
+}
+
+/** What writes them. */
+export function telling(dialect: TxQueries['dialect'], events: readonly AuditEvent[]): readonly Statement[] {
+  if (!events.length) return []
   const rows = events.map(({ kind, at, actor, user, source, signIn, token, run, details }): Cell[] => [
     mint('evt', at, entropy(ID_ENTROPY)),
     at,
@@ -36,9 +43,9 @@ export async function writeAudit(tx: Tx, events: readonly AuditEvent[]): Promise
     signIn ?? null,
     token ?? null,
     run ?? null,
-    details ? JSON.stringify(details) : null,
+    details ? writeDetails(details) : null,
   ])
-  await insertRows(inside(tx), 'audit_events', EVENT, rows)
+  return insertion(dialect, 'audit_events', EVENT, rows)
 }
 
 export function actorColumns(actor: Actor) {

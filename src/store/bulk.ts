@@ -2,20 +2,49 @@
 // fro than in the database. SQLite takes the values one by one into a statement that stays prepared; PostgreSQL takes one JSON
 // text and makes rows of it itself.
 
+import { copyData } from './copy-data.ts'
 import type { TxQueries } from './transactions.ts'
 
-export type ColumnKind = 'text' | 'number' | 'flag' | 'time' | 'json' | 'bytes'
+/** bigint: a number that PostgreSQL keeps in eight bytes instead of four. */
+export type ColumnKind = 'text' | 'number' | 'bigint' | 'flag' | 'time' | 'json' | 'bytes'
 
 /** Name and kind of each column that is written, in order. JSON comes as text already. */
 export type Columns = readonly (readonly [name: string, kind: ColumnKind])[]
 export type Cell = string | number | boolean | Date | Uint8Array | null
 
 /** Statements of these sizes stay prepared; what is left over is written with the smaller ones. */
-const SIZES = [1000, 250, 32, 4, 1] as const
+const SIZES = [1000, 500, 250, 125, 64, 32, 16, 8, 4, 2, 1] as const
 /** Of PostgreSQL's JSON text. */
 const MOST_AT_ONCE = 2_000
 
+/** Made ready before it is run: what it takes to write down a thousand rows is not to keep a transaction open. */
+export type Statement = { readonly sql: string; readonly bindings: readonly unknown[] } | { readonly copy: string; readonly data: Buffer }
+
+export async function runAll(db: TxQueries, statements: readonly Statement[]): Promise<void> {
+  for (const one of statements) await ('copy' in one ? db.copy(one.copy, one.data) : db.many(one.sql, one.bindings))
+}
+
 /** @param conflict what follows the rows: `on conflict (…) do …` */
+export function insertion(
+  dialect: TxQueries['dialect'],
+  table: string,
+  columns: Columns,
+  rows: readonly (readonly Cell[])[],
+  conflict = '',
+): readonly Statement[] {
+  const names = columns.map(([name]) => name).join(', ')
+  if (dialect === 'postgres') {
+    if (conflict === '' && rows.length >= WORTH_COPYING)
+      return [{ copy: `copy ${table} (${names}) from stdin (format binary)`, data: copyData(columns, rows) }]
+    const sql = `insert into ${table} (${names}) select ${names} from json_populate_recordset(null::${table}, $1::json) ${conflict}`
+    return inParts(rows).map((some) => ({ sql, bindings: [jsonRows(columns, some)] }))
+  }
+  return [...inSizes(rows)].map(([some]) => {
+    const { values, bindings } = sqliteValues(columns, some)
+    return { sql: `insert into ${table} (${names}) values ${values} ${conflict}`, bindings }
+  })
+}
+
 export async function insertRows(
   db: TxQueries,
   table: string,
@@ -23,27 +52,21 @@ export async function insertRows(
   rows: readonly (readonly Cell[])[],
   conflict = '',
 ): Promise<void> {
-  const names = columns.map(([name]) => name).join(', ')
-  if (db.dialect === 'postgres') {
-    if (conflict === '' && rows.length >= WORTH_COPYING) return db.copy(`copy ${table} (${names}) from stdin`, copyText(columns, rows))
-    const sql = `insert into ${table} (${names}) select ${names} from json_populate_recordset(null::${table}, $1::json) ${conflict}`
-    for (let i = 0; i < rows.length; i += MOST_AT_ONCE) await db.many(sql, [jsonRows(columns, rows.slice(i, i + MOST_AT_ONCE))])
-    return
-  }
-  for (const [some] of inSizes(rows)) {
-    const { values, bindings } = sqliteValues(columns, some)
-    await db.many(`insert into ${table} (${names}) values ${values} ${conflict}`, bindings)
-  }
+  await runAll(db, insertion(db.dialect, table, columns, rows, conflict))
+}
+
+function inParts<Row>(rows: readonly Row[]): readonly (readonly Row[])[] {
+  return Array.from({ length: Math.ceil(rows.length / MOST_AT_ONCE) }, (_, at) => rows.slice(at * MOST_AT_ONCE, (at + 1) * MOST_AT_ONCE))
 }
 
 /** Rows by their key, which is the first column or the first two. */
-export async function updateRows(
-  db: TxQueries,
+export function updating(
+  dialect: TxQueries['dialect'],
   table: string,
   columns: Columns,
   rows: readonly (readonly Cell[])[],
   { keys = 1 }: { keys?: 1 | 2 } = {},
-): Promise<void> {
+): readonly Statement[] {
   const matched = (other: (name: string, at: number) => string) =>
     columns
       .slice(0, keys)
@@ -54,17 +77,16 @@ export async function updateRows(
       .slice(keys)
       .map(([name], at) => `${name} = ${other(name, at + keys)}`)
       .join(', ')
-  if (db.dialect === 'postgres') {
+  if (dialect === 'postgres') {
     const named = (name: string) => `v.${name}`
     const sql = `update ${table} set ${set(named)} from json_populate_recordset(null::${table}, $1::json) v where ${matched(named)}`
-    for (let i = 0; i < rows.length; i += MOST_AT_ONCE) await db.many(sql, [jsonRows(columns, rows.slice(i, i + MOST_AT_ONCE))])
-    return
+    return inParts(rows).map((some) => ({ sql, bindings: [jsonRows(columns, some)] }))
   }
   const placed = (_name: string, at: number) => `v.column${at + 1}`
-  for (const [some] of inSizes(rows)) {
+  return [...inSizes(rows)].map(([some]) => {
     const { values, bindings } = sqliteValues(columns, some)
-    await db.many(`update ${table} set ${set(placed)} from (values ${values}) as v where ${matched(placed)}`, bindings)
-  }
+    return { sql: `update ${table} set ${set(placed)} from (values ${values}) as v where ${matched(placed)}`, bindings }
+  })
 }
 
 function* inSizes<Row>(rows: readonly Row[]): Generator<readonly [readonly Row[], number]> {
@@ -103,27 +125,6 @@ function bound(kind: ColumnKind, cell: Cell): unknown {
 
 /** Fewer go as quickly with one statement more or less. */
 const WORTH_COPYING = 20
-
-/** PostgreSQL's text format: half of what it costs there to take JSON apart (PostgreSQL 18, COPY, file formats). */
-function copyText(columns: Columns, rows: readonly (readonly Cell[])[]): string {
-  let text = ''
-  for (const row of rows) {
-    for (let i = 0; i < columns.length; i++) text += (i ? '\t' : '') + copyCell((columns[i] as Columns[number])[1], row[i] as Cell)
-    text += '\n'
-  }
-  return text
-}
-
-function copyCell(kind: ColumnKind, cell: Cell): string {
-  if (cell === null) return '\\N'
-  if (kind === 'bytes') return `\\\\x${Buffer.from(cell as Uint8Array).toString('hex')}`
-  if (kind === 'time') return (cell as Date).toISOString()
-  if (kind === 'flag') return cell ? 't' : 'f'
-  const text = String(cell)
-  return NEEDS_ESCAPE.test(text) ? text.replace(/\\/g, '\\\\').replace(/\t/g, '\\t').replace(/\n/g, '\\n').replace(/\r/g, '\\r') : text
-}
-
-const NEEDS_ESCAPE = /[\\\t\n\r]/
 
 /** By hand, because JSON columns are JSON already and go in as they are. */
 function jsonRows(columns: Columns, rows: readonly (readonly Cell[])[]): string {

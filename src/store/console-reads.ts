@@ -6,6 +6,7 @@ import type { Grant, Profile } from '../domain/model.ts'
 import { foldKey } from '../domain/schema.ts'
 import { LOCAL } from '../domain/source-policy.ts'
 import type { Step } from '../domain/steps.ts'
+import { readDetails } from './audit-format.ts'
 import { type Db, fromJson, toDate } from './db.ts'
 import { toUser } from './user-rows.ts'
 
@@ -121,7 +122,7 @@ export async function findUser(db: Db, who: string): Promise<UserPage | undefine
         at: toDate(event.at),
         kind: event.kind,
         actor: `${event.actor_kind} ${event.actor_name}`,
-        details: fromJson(event.details),
+        details: event.details ? readDetails(event.details) : null,
       })),
     }
   })

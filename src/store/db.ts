@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import knex, { type Knex } from 'knex'
 import type { Database } from 'sqlite3'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
-import { AFTER_NEWCOMERS } from './newcomers.ts'
+import { ALONE_WITH_NEWCOMERS } from './newcomers.ts'
 import { type DataKeys, type Sealer, sealer } from './sealing.ts'
 import { SqliteClient } from './sqlite-client.ts'
 import { inside, transaction } from './transactions.ts'
@@ -44,10 +44,10 @@ export function openDatabase(location: DatabaseLocation, keys: DataKeys): Db {
     writer,
     sealer: sealing,
     read: (look) => translated(() => look(reader)),
-    inTransaction: (work) =>
+    inTransaction: (work, { createsMany = false } = {}) =>
       retried((beaten) => {
         // Whoever was beaten again and again waits for their turn.
-        const first = 'postgres' in location && beaten >= 2 ? [begin, AFTER_NEWCOMERS] : [begin]
+        const first = 'postgres' in location && (createsMany || beaten >= 2) ? [begin, ALONE_WITH_NEWCOMERS] : [begin]
         return translated(() => transaction(writer, first, work, sealing))
       }),
     async close() {
@@ -80,7 +80,7 @@ function openPostgres(connectionString: string) {
 /** A checkpoint copies each changed page once, however often it changed: a longer log (32 MB) copies the busy ones less often. */
 function openSqlite(filename: string) {
   mkdirSync(dirname(filename), { recursive: true, mode: 0o700 })
-  const open = (most: number) =>
+  const open = (most: number, cacheKiB: number) =>
     knex({
       client: SqliteClient as unknown as typeof Knex.Client,
       connection: { filename },
@@ -93,7 +93,7 @@ function openSqlite(filename: string) {
           // In the order they are asked, whichever of the driver's threads is free.
           connection.serialize()
           connection.exec(
-            `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma wal_autocheckpoint = 8000; pragma cache_size = -32768; pragma temp_store = memory;`,
+            `pragma busy_timeout = ${PATIENCE_MS}; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma wal_autocheckpoint = 8000; pragma cache_size = -${cacheKiB}; pragma temp_store = memory;`,
             done,
           )
         },
@@ -101,7 +101,7 @@ function openSqlite(filename: string) {
       acquireConnectionTimeout: PATIENCE_MS * 2,
     })
   // SQLite has one writer anyway; queueing for it here beats being refused by it.
-  return { writer: open(1), reader: open(2) }
+  return { writer: open(1, 24_576), reader: open(2, 8_192) }
 }
 
 /** Another transaction was first: look again, with its result in view. */

@@ -2,7 +2,8 @@
 
 import type { EvidenceParts } from '../domain/evidence.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
-import { type Db, fromJson, toDate } from './db.ts'
+import { readDetails } from './audit-format.ts'
+import { type Db, toDate } from './db.ts'
 import { listRuns } from './import-pages.ts'
 import { listJobs } from './jobs.ts'
 import { listTasks } from './tasks.ts'
@@ -32,7 +33,7 @@ export async function evidenceParts(db: Db, user: UserId): Promise<EvidenceParts
       kind,
       actor: `${actor_kind} ${actor_name}`,
       ...(run_id === null ? {} : { run: run_id }),
-      details: details ? fromJson<Record<string, unknown>>(details) : {},
+      details: details ? readDetails(details) : {},
     })),
     runs: runs.map(({ run, source }) => ({
       id: run.id,

@@ -10,7 +10,7 @@ import { keyTable } from './bulk.ts'
 import { type Db, fromJson, toDate } from './db.ts'
 import { type ImportRunRow, type SourceStateRow, toImportRun, toSourceState } from './imports.ts'
 import { type PlanRowColumns, toPlanRow } from './plan-rows.ts'
-import { keptSecret } from './tombstones.ts'
+import { keptSecret, TOMBSTONES } from './tombstones.ts'
 import { inside } from './transactions.ts'
 import { answerAllFrom, looking, rowsOf, usersOf } from './user-answers.ts'
 
@@ -83,6 +83,12 @@ export function importReads(db: Db): ImportReads {
       const rows = await looking(db, (asking) => rowsOf<{ key: string }>(asking, sql, [asked, source]))
       return new Set(rows.map(({ key }) => key))
     },
+    remembersStrangers: (source) =>
+      db.read(
+        async (knex) =>
+          (await knex('kept_secrets').where({ name: TOMBSTONES }).first('name')) !== undefined ||
+          (await knex('match_cases').where({ source_id: source }).whereIn('verdict', ['new', 'ignored']).first('id')) !== undefined,
+      ),
     async rowsAt(run, seqs) {
       const rows: PlanRow[] = []
       for (let i = 0; i < seqs.length; i += AT_ONCE) {

@@ -8,7 +8,6 @@ import type { ImportCounts, ImportDetails, ImportRun, Imports, SourceState } fro
 import type { Tx } from '../flows/ports.ts'
 import { amongKeys, type Cell, type Columns, insertRows, keyTable } from './bulk.ts'
 import { fromJson, toDate } from './db.ts'
-import { holdNewcomers } from './newcomers.ts'
 import { PLAN_ROW, planRowCells } from './plan-rows.ts'
 import { restore } from './restorations.ts'
 import { TOMBSTONES } from './tombstones.ts'
@@ -159,18 +158,20 @@ export const imports: Imports = {
 
   supersede,
 
+  async withdraw(tx, run) {
+    await inside(tx)('import_rows').where({ run_id: run, status: 'waiting' }).update({ status: 'superseded' })
+  },
+
   async areNobody(tx, source, subjects, keys) {
     const db = inside(tx)
-    // Before anything is looked at: whoever comes at the same time waits, and not this, which is more to do again.
-    await holdNewcomers(db, keys)
-    if (await db('kept_secrets').where({ name: TOMBSTONES }).first('name')) return false
-    if (await db('match_cases').where({ source_id: source, verdict: 'new' }).first('id')) return false
     const join = db.dialect === 'postgres' ? 'join' : 'cross join'
-    const linked = `select 1 as found from ${keyTable(db.dialect, 1)} q ${join} links l on l.source_id = ? and l.external_key = q.a limit 1`
-    const asked = JSON.stringify(subjects.map(({ key }) => [key]))
-    if ((await rowsOf(asking(tx), linked, [asked, source])).length) return false
-    const held = `select 1 as found from ${keyTable(db.dialect, 2)} q ${join} user_keys k on k.name = q.a and k.value = q.b limit 1`
-    return !(await rowsOf(asking(tx), held, [JSON.stringify(keys.map(({ name, value }) => [name, value]))])).length
+    const anything = `select 1 as found from kept_secrets where name = ?
+      union all select 1 from match_cases where source_id = ? and verdict = 'new'
+      union all select 1 from ${keyTable(db.dialect, 1)} q ${join} links l on l.source_id = ? and l.external_key = q.a
+      union all select 1 from ${keyTable(db.dialect, 2)} q ${join} user_keys k on k.name = q.a and k.value = q.b limit 1`
+    const named = JSON.stringify(subjects.map(({ key }) => [key]))
+    const keyed = JSON.stringify(keys.map(({ name, value }) => [name, value]))
+    return !(await rowsOf(asking(tx), anything, [TOMBSTONES, source, named, source, keyed])).length
   },
 
   async versions(tx, users) {
@@ -216,7 +217,7 @@ const MOST_AT_ONCE = 500
 const NOBODY = { holder: null, held_until: null }
 
 const CLAIMS = ['claim_1', 'claim_2', 'claim_3', 'claim_4'] as const
-const CLAIM: Columns = [['run_id', 'text'], ['seq', 'number'], ...CLAIMS.map((name) => [name, 'number'] as const)]
+const CLAIM: Columns = [['run_id', 'text'], ['seq', 'number'], ...CLAIMS.map((name) => [name, 'bigint'] as const)]
 
 function moving(run: ImportRun, now: Date) {
   return {
@@ -240,15 +241,22 @@ async function setAside(db: TxQueries, run: RunId, seqs: readonly number[]): Pro
       .delete()
 }
 
-async function takeContested(tx: Tx, run: RunId): Promise<readonly { readonly claim: number; readonly seqs: readonly number[] }[]> {
+async function takeContested(
+  tx: Tx,
+  run: RunId,
+  among: readonly number[] | undefined,
+): Promise<readonly { readonly claim: number; readonly seqs: readonly number[] }[]> {
   const db = inside(tx)
-  const all = CLAIMS.map((name) => `select ${name} as claim, seq from import_claims where run_id = ? and ${name} is not null`).join(
-    ' union all ',
-  )
-  const bindings = CLAIMS.map(() => run)
+  const asked =
+    db.dialect === 'postgres' ? 'select cast(value as bigint) from json_array_elements_text(?::json)' : 'select value from json_each(?)'
+  const only = among ? (name: string) => `and ${name} in (${asked})` : () => ''
+  const all = CLAIMS.map(
+    (name) => `select ${name} as claim, seq from import_claims where run_id = ? and ${name} is not null ${only(name)}`,
+  ).join(' union all ')
+  const bindings = CLAIMS.flatMap(() => (among ? [run, JSON.stringify(among)] : [run]))
   const sql = `select a.claim, a.seq from (${all}) a
     join (select claim from (${all}) b group by claim having count(*) > 1) c on c.claim = a.claim order by a.claim, a.seq`
-  const rows = await rowsOf<{ claim: number | string; seq: number }>(asking(tx), sql, [...bindings, ...bindings])
+  const rows = among?.length === 0 ? [] : await rowsOf<{ claim: number | string; seq: number }>(asking(tx), sql, [...bindings, ...bindings])
   await db('import_claims').where({ run_id: run }).delete()
   const groups = new Map<number, number[]>()
   for (const { claim, seq } of rows) {

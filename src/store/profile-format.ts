@@ -12,8 +12,11 @@ interface More {
   readonly lost?: readonly LostValue[]
   readonly by?: NonNullable<ProfileValue['by']>
 }
-/** values (one of them: as it is), from, the origin's place; and what few have. */
-type Short = [values: string | readonly string[], from: string, origin: number, more?: More]
+/**
+ * values (one of them: as it is), from, the origin's place; and what few have. A text: the only value, of the first origin, from the
+ * attribute that is called the same.
+ */
+type Short = string | [values: string | readonly string[], from: string, origin: number, more?: More]
 type Packed = [origins: Origin[], values: Record<string, Short>]
 
 export function writeProfile(profile: Profile): string {
@@ -25,7 +28,11 @@ export function writeProfile(profile: Profile): string {
     let at = origins.findIndex((one) => one[0] === source && one[1] === policyVersion && one[2] === moment && one[3] === via)
     if (at < 0) at = origins.push(via === undefined ? [source, policyVersion, moment] : [source, policyVersion, moment, via]) - 1
     const [only] = said
-    const short: Short = [said.length === 1 && only !== undefined ? only : said, from, at]
+    if (at === 0 && said.length === 1 && only !== undefined && !lost && !by && from === sameName(name)) {
+      values[name] = only
+      continue
+    }
+    const short: Exclude<Short, string> = [said.length === 1 && only !== undefined ? only : said, from, at]
     if (lost || by) short.push({ ...(lost ? { lost } : {}), ...(by ? { by } : {}) })
     values[name] = short
   }
@@ -40,7 +47,8 @@ export function toProfile(column: unknown): Profile {
 function unpack([origins, values]: Packed): Profile {
   const profile: Record<string, ProfileValue> = {}
   for (const name in values) {
-    const [said, from, at, more] = values[name] as Short
+    const packed = values[name] as Short
+    const [said, from, at, more] = typeof packed === 'string' ? ([packed, sameName(name), 0] as const) : packed
     const [source, policyVersion, since, via] = origins[at] as Origin
     const value: { -readonly [Field in keyof ProfileValue]: ProfileValue[Field] } = {
       values: typeof said === 'string' ? [said] : said,
@@ -55,6 +63,10 @@ function unpack([origins, values]: Packed): Profile {
     profile[name] = value
   }
   return profile
+}
+
+function sameName(attribute: string): string {
+  return `attributes.${attribute}`
 }
 
 type LongProfile = Record<string, ProfileValue & { since: string | number }>

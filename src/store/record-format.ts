@@ -9,14 +9,22 @@ const STATES = ['present', 'empty', 'absent'] as const
 
 /** values, since (milliseconds), via */
 type PackedWord = [values: readonly string[], since: number, via?: Via | 0]
-/** and the state, as its place in STATES; and what was said first. */
-type PackedAttribute = [values: readonly string[], since: number, via: Via | 0, state: number, first?: PackedWord | null]
+/** When it was said, in milliseconds, and by which means. */
+type Moment = [since: number, via?: Via]
+/** values, the place of the moment, the state as its place in STATES, and what was said first. */
+type PackedAttribute = [values: readonly string[], moment: number, state?: number, first?: PackedWord | null]
+/** A text: the only value, present since the first of the moments, as nearly all are. */
+type ShortAttribute = string | PackedAttribute
+/** As another release wrote it: moment and state apart, for each. */
+type EarlierAttribute = [values: readonly string[], since: number, via: Via | 0, state: number, first?: PackedWord | null]
 
 interface Packed {
   readonly s: SourceId
   readonly k: readonly [key: string, value: string]
   readonly n?: readonly [value: string, format: string, since: number]
-  readonly a: Readonly<Record<string, PackedAttribute>>
+  /** Not there: the attributes are as they were written earlier. */
+  readonly m?: readonly Moment[]
+  readonly a: Readonly<Record<string, ShortAttribute | EarlierAttribute>>
   readonly l: Readonly<Record<string, string>>
   readonly x?: readonly [authnContext: string, authnInstant: string]
   readonly g?: readonly string[]
@@ -26,12 +34,14 @@ interface Packed {
 
 export function writeRecord(record: RecordOnFile): string {
   const { source, externalId, nameId, attributes, aliases, session, groups, observedAt, via } = record
-  const packed = bare<PackedAttribute>()
-  for (const name in attributes) packed[name] = packAttribute(attributes[name] as AttributeOnFile)
+  const packed = bare<ShortAttribute>()
+  const moments: Moment[] = []
+  for (const name in attributes) packed[name] = packAttribute(attributes[name] as AttributeOnFile, moments)
   const whole: Packed = {
     s: source,
     k: [externalId.key, externalId.value],
     ...(nameId ? { n: [nameId.value, nameId.format, nameId.since.getTime()] } : {}),
+    m: moments,
     a: packed,
     l: aliases,
     ...(session ? { x: [session.authnContext, session.authnInstant] } : {}),
@@ -42,10 +52,15 @@ export function writeRecord(record: RecordOnFile): string {
   return JSON.stringify(whole)
 }
 
-function packAttribute({ values, since, via, state, first }: AttributeOnFile): PackedAttribute {
-  const packed: PackedAttribute = [values, since.getTime(), via ?? 0, STATES.indexOf(state)]
-  if (first !== undefined) packed.push(first && [first.values, first.since.getTime(), first.via ?? 0])
-  return packed
+function packAttribute({ values, since, via, state, first }: AttributeOnFile, moments: Moment[]): ShortAttribute {
+  const time = since.getTime()
+  let at = moments.findIndex((one) => one[0] === time && one[1] === via)
+  if (at < 0) at = moments.push(via === undefined ? [time] : [time, via]) - 1
+  const code = STATES.indexOf(state)
+  if (first !== undefined) return [values, at, code, first && [first.values, first.since.getTime(), first.via ?? 0]]
+  const [only] = values
+  if (at === 0 && code === 0 && values.length === 1 && only !== undefined) return only
+  return code ? [values, at, code] : [values, at]
 }
 
 export function readRecord(text: string): RecordOnFile {
@@ -61,9 +76,9 @@ export function momentOf(time: number): Date {
   return latest
 }
 
-function unpack({ s, k, n, a, l, x, g, o, v }: Packed): RecordOnFile {
+function unpack({ s, k, n, m, a, l, x, g, o, v }: Packed): RecordOnFile {
   const attributes = bare<AttributeOnFile>()
-  for (const name in a) attributes[name] = unpackAttribute(a[name] as PackedAttribute)
+  for (const name in a) attributes[name] = m ? unpackAttribute(a[name] as ShortAttribute, m) : earlier(a[name] as EarlierAttribute)
   const record: { -readonly [Field in keyof RecordOnFile]: RecordOnFile[Field] } = {
     source: s,
     externalId: { key: k[0], value: k[1] },
@@ -78,7 +93,17 @@ function unpack({ s, k, n, a, l, x, g, o, v }: Packed): RecordOnFile {
   return record
 }
 
-function unpackAttribute([values, since, via, code, first]: PackedAttribute): AttributeOnFile {
+function unpackAttribute(packed: ShortAttribute, moments: readonly Moment[]): AttributeOnFile {
+  if (typeof packed === 'string') return attributeOf([packed], moments[0] as Moment, 0, undefined)
+  const [values, at, code = 0, first] = packed
+  return attributeOf(values, moments[at] as Moment, code, first)
+}
+
+function earlier([values, since, via, code, first]: EarlierAttribute): AttributeOnFile {
+  return attributeOf(values, via ? [since, via] : [since], code, first)
+}
+
+function attributeOf(values: readonly string[], [since, via]: Moment, code: number, first: PackedWord | null | undefined): AttributeOnFile {
   const state = STATES[code] ?? 'absent'
   const attribute: { -readonly [Field in keyof AttributeOnFile]: AttributeOnFile[Field] } = { values, since: momentOf(since), state }
   if (via) attribute.via = via

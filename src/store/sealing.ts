@@ -40,8 +40,16 @@ export function sealer({ current, other }: DataKeys): Sealer {
     seal(text, place) {
       const nonce = entropy(NONCE_BYTES)
       const cipher = createCipheriv('aes-256-gcm', now.cipher, nonce).setAAD(Buffer.from(place))
-      const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
-      return Buffer.concat([Buffer.of(FORMAT), now.id, nonce, cipher.getAuthTag(), sealed])
+      // In counter mode the last piece is empty (NIST SP 800-38D).
+      const body = cipher.update(text, 'utf8')
+      cipher.final()
+      const sealed = Buffer.allocUnsafe(TEXT_AT + body.length)
+      sealed[0] = FORMAT
+      sealed.set(now.id, 1)
+      sealed.set(nonce, NONCE_AT)
+      sealed.set(cipher.getAuthTag(), TAG_AT)
+      sealed.set(body, TEXT_AT)
+      return sealed
     },
     open(bytes, place) {
       const sealed = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

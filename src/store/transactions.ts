@@ -20,8 +20,8 @@ export interface TxQueries extends Queries {
   readonly dialect: 'sqlite' | 'postgres'
   /** Runs a long statement as it is, with the driver's own marks, past what knex would do to it. */
   many(sql: string, bindings: readonly unknown[]): Promise<void>
-  /** PostgreSQL’s COPY … FROM STDIN with this text. */
-  copy(sql: string, text: string): Promise<void>
+  /** PostgreSQL’s COPY … FROM STDIN with these bytes. */
+  copy(sql: string, data: Buffer): Promise<void>
   /** Rows that are read for a change are held until the end. */
   readonly holds?: true
 }
@@ -83,12 +83,12 @@ function bind(knex: Knex, connection: Connection, sealer: Sealer): TxQueries {
     many: async (sql: string, bindings: readonly unknown[]): Promise<void> => {
       await knex.client._query(connection, { sql, bindings, method: 'raw' })
     },
-    copy: (sql: string, text: string) =>
+    copy: (sql: string, data: Buffer) =>
       new Promise<void>((resolve, reject) => {
         const stream = (connection as { query(copy: CopyStreamQuery): CopyStreamQuery }).query(copyFrom(sql))
         stream.on('error', reject)
         stream.on('finish', resolve)
-        stream.end(text)
+        stream.end(data)
       }),
     holds: true as const,
   })

@@ -6,9 +6,17 @@ import type { SourceId, UserId } from '../domain/ids.ts'
 import type { Transition } from '../domain/lifecycle.ts'
 import type { ExternalId, RecordOnFile } from '../domain/model.ts'
 import type { Change } from '../domain/settle.ts'
-import { type CommitContext, PolicyMoved, type Relink, type StateChange, type Tx, type UserCommit } from '../flows/ports.ts'
-import { writeAudit } from './audit.ts'
-import { amongKeys, type Cell, type Columns, insertRows, updateRows } from './bulk.ts'
+import {
+  type CommitContext,
+  PolicyMoved,
+  type ReadyCommits,
+  type Relink,
+  type StateChange,
+  type Tx,
+  type UserCommit,
+} from '../flows/ports.ts'
+import { telling } from './audit.ts'
+import { amongKeys, type Cell, type Columns, insertion, insertRows, runAll, type Statement, updating } from './bulk.ts'
 import { erase } from './erase.ts'
 import { holdNewcomers } from './newcomers.ts'
 import { writeRecord } from './record-format.ts'
@@ -18,22 +26,42 @@ import { eventsOf } from './user-events.ts'
 import { placeOf, RECORD_COLUMNS, type RecordRow, toRecord, userColumns } from './user-rows.ts'
 
 export async function commit(tx: Tx, change: UserCommit, context: CommitContext): Promise<void> {
-  return commitAll(tx, [change], context)
+  return commitAll(tx, ready(inside(tx), [change], context))
 }
 
-export async function commitAll(tx: Tx, commits: readonly UserCommit[], context: CommitContext): Promise<void> {
+export async function commitAll(tx: Tx, commits: ReadyCommits): Promise<void> {
   const db = inside(tx)
+  for (const step of (commits as Steps).steps) await step(db)
+}
+
+type Step = (db: TxQueries) => Promise<void>
+interface Steps extends ReadyCommits {
+  readonly steps: readonly Step[]
+}
+
+/** What it takes to write something down: no connection. */
+type Place = Pick<TxQueries, 'dialect' | 'sealer'>
+
+/** In the order in which they are to be written, all that needs no look at the database written down already. */
+export function ready({ dialect, sealer }: Place, commits: readonly UserCommit[], context: CommitContext): ReadyCommits {
+  const steps: Step[] = []
   const changes: Change[] = []
   for (const one of commits) {
-    if (one.kind === 'relink') await relink(db, one, context)
-    else if (one.kind === 'state') await changeState(db, one, context)
+    if (one.kind === 'relink') steps.push((db) => relink(db, one, context))
+    else if (one.kind === 'state') steps.push((db) => changeState(db, one, context))
     else changes.push(one)
   }
-  if (changes.length) await writeChanges(db, changes, context)
-  await moveSeats(db, commits)
-  for (const one of commits) if (one.kind === 'state' && one.transition.to === 'erased') await erase(db, one.user.id, context.now)
+  if (changes.length) steps.push(...writing({ dialect, sealer }, changes, context))
+  steps.push((db) => moveSeats(db, commits))
+  for (const one of commits)
+    if (one.kind === 'state' && one.transition.to === 'erased') steps.push((db) => erase(db, one.user.id, context.now))
   const events = commits.flatMap((one) => eventsOf(one, context))
-  await writeAudit(tx, events)
+  steps.push(all(telling(dialect, events)))
+  return { ready: true, steps } as Steps
+}
+
+function all(statements: readonly Statement[]): Step {
+  return (db) => runAll(db, statements)
 }
 
 const USER: Columns = [
@@ -82,7 +110,7 @@ const KEY: Columns = [
   ['is_unique', 'flag'],
 ]
 
-async function writeChanges(db: TxQueries, changes: readonly Change[], context: CommitContext): Promise<void> {
+function writing({ dialect, sealer }: Place, changes: readonly Change[], context: CommitContext): readonly Step[] {
   const { now } = context
   const created = changes.filter(({ kind }) => kind === 'create')
   const moved = changes.filter(({ kind, userMoved, revisionMoved }) => kind !== 'create' && (userMoved || revisionMoved))
@@ -90,25 +118,19 @@ async function writeChanges(db: TxQueries, changes: readonly Change[], context: 
     const { user_name, user_name_key, profile, grants, waiting, revision } = userColumns(user)
     return [user.id, user_name, user_name_key, profile, grants, waiting, revision, now]
   }
-  if (changes.some(({ userMoved }) => userMoved)) await samePolicy(db, changes)
+  const steps: Step[] = []
+  if (changes.some(({ userMoved }) => userMoved)) steps.push((db) => samePolicy(db, changes))
   if (created.length) {
-    await holdNewcomers(
-      db,
-      created.flatMap(({ keys = [] }) => keys),
-    )
-    await insertRows(
-      db,
-      'users',
-      NEW_USER,
-      created.map((one) => [...rowOf(one), one.user.state, now, actorName(context.actor), now, 1]),
-    )
+    const keys = created.flatMap(({ keys = [] }) => keys)
+    steps.push((db) => holdNewcomers(db, keys))
+    const rows = created.map((one) => [...rowOf(one), one.user.state, now, actorName(context.actor), now, 1])
+    steps.push(all(insertion(dialect, 'users', NEW_USER, rows)))
   }
-  if (moved.length) await updateRows(db, 'users', USER, moved.map(rowOf))
-  await countUp(db, changes)
+  if (moved.length) steps.push(all(updating(dialect, 'users', USER, moved.map(rowOf))))
+  steps.push((db) => countUp(db, changes))
   const transitions = changes.flatMap(({ user, transition }) => (transition ? [{ id: user.id, transition }] : []))
-  await writeStates(db, transitions, context)
-  await writeKeys(db, changes)
-  await writeLinks(db, changes, context)
+  steps.push((db) => writeStates(db, transitions, context))
+  return [...steps, ...keysWritten(dialect, changes), ...linksWritten({ dialect, sealer }, changes, context)]
 }
 
 /** Whoever has read a user's version can tell by it that something was written since. */
@@ -119,7 +141,9 @@ async function countUp(db: TxQueries, changes: readonly Change[]): Promise<void>
   if (ids.length) await db.raw(`update users set version = version + 1 where ${amongKeys(db.dialect, 'id')}`, [JSON.stringify(ids)])
 }
 
-async function writeLinks(db: TxQueries, changes: readonly Change[], { now, digests }: CommitContext): Promise<void> {
+function linksWritten(place: Place, changes: readonly Change[], { now, digests }: CommitContext): readonly Step[] {
+  const { dialect } = place
+  const steps: Step[] = []
   const links: Cell[][] = []
   const heard: Cell[][] = []
   const fresh: Cell[][] = []
@@ -128,24 +152,28 @@ async function writeLinks(db: TxQueries, changes: readonly Change[], { now, dige
     if (!record) continue
     const { source, externalId } = record
     const digest = digests?.get(record) ?? null
-    if (link?.replaces) await removeLink(db, source, link.replaces, user.id)
+    const replaces = link?.replaces
+    if (replaces) steps.push((db) => removeLink(db, source, replaces, user.id))
     if (link) links.push([source, externalId.key, externalId.value, user.id, now, digest])
     else if (recordMoved) heard.push([source, externalId.key, digest, record.missingSince ?? null])
     // Of somebody new there is nothing yet that it could take the place of.
-    if (link || recordMoved) (kind === 'create' ? fresh : records).push(recordRow(db, record))
+    if (link || recordMoved) (kind === 'create' ? fresh : records).push(recordRow(place, record))
   }
-  if (links.length) await insertRows(db, 'links', LINK, links)
-  if (heard.length) await updateRows(db, 'links', HEARD, heard, { keys: 2 })
-  if (fresh.length) await insertRows(db, 'source_records', RECORD, fresh)
-  if (records.length) await insertRows(db, 'source_records', RECORD, records, KEEP_NEWEST)
+  return [
+    ...steps,
+    all(insertion(dialect, 'links', LINK, links)),
+    ...(heard.length ? [all(updating(dialect, 'links', HEARD, heard, { keys: 2 }))] : []),
+    all(insertion(dialect, 'source_records', RECORD, fresh)),
+    all(insertion(dialect, 'source_records', RECORD, records, KEEP_NEWEST)),
+  ]
 }
 
 const KEEP_NEWEST =
   'on conflict (source_id, external_key) do update set record = null, sealed = excluded.sealed, trimmed = excluded.trimmed, observed_at = excluded.observed_at'
 
-function recordRow(db: TxQueries, record: RecordOnFile): Cell[] {
+function recordRow({ sealer }: Place, record: RecordOnFile): Cell[] {
   const { source, externalId, observedAt } = record
-  return [source, externalId.key, db.sealer.seal(writeRecord(record), placeOf(source, externalId.key)), false, observedAt]
+  return [source, externalId.key, sealer.seal(writeRecord(record), placeOf(source, externalId.key)), false, observedAt]
 }
 
 async function removeLink(db: TxQueries, source: SourceId, { key }: ExternalId, user: UserId): Promise<void> {
@@ -200,12 +228,16 @@ async function samePolicy(db: TxQueries, changes: readonly Change[]): Promise<vo
   if (row && moved.some(({ user }) => row.revision > user.revision)) throw new PolicyMoved('the policy was changed meanwhile; try again')
 }
 
-async function writeKeys(db: TxQueries, changes: readonly Change[]): Promise<void> {
+function keysWritten(dialect: Place['dialect'], changes: readonly Change[]): readonly Step[] {
   const keyed = changes.filter(({ keys }) => keys)
   const stale = keyed.filter(({ kind }) => kind !== 'create').map(({ user }) => user.id)
-  if (stale.length) await db.raw(`delete from user_keys where ${amongKeys(db.dialect, 'user_id')}`, [JSON.stringify(stale)])
   const rows = keyed.flatMap(({ user, keys = [] }) => keys.map(({ name, value, unique }): Cell[] => [name, value, user.id, unique]))
-  if (rows.length) await insertRows(db, 'user_keys', KEY, rows)
+  // What is the same in many rows is handed over once; and an index is quicker to write in its order.
+  const order = new Map(rows.map((row) => [row, `${row[0]} ${row[1]}`]))
+  rows.sort((a, b) => ((order.get(a) as string) < (order.get(b) as string) ? -1 : 1))
+  const forget: Step = (db) =>
+    db.raw(`delete from user_keys where ${amongKeys(dialect, 'user_id')}`, [JSON.stringify(stale)]).then(() => {})
+  return [...(stale.length ? [forget] : []), all(insertion(dialect, 'user_keys', KEY, rows))]
 }
 
 async function moveSeats(db: TxQueries, commits: readonly UserCommit[]): Promise<void> {

@@ -6,12 +6,13 @@ import type { UserId } from '../domain/ids.ts'
 import { type KeyKind, keysOf } from '../domain/keys.ts'
 import type { User } from '../domain/model.ts'
 import type { KeyClash, Tx, Users } from '../flows/ports.ts'
+import type { Db } from './db.ts'
 import { toProfile } from './profile-format.ts'
 import { inside } from './transactions.ts'
 import { answerAllFrom, answerFrom, asking, usersOf } from './user-answers.ts'
-import { commit, commitAll } from './user-commits.ts'
+import { commit, commitAll, ready } from './user-commits.ts'
 
-export const users: Users = {
+export const users = (db: Pick<Db, 'dialect' | 'sealer'>): Users => ({
   answer: (tx: Tx, question: Question) => answerFrom(asking(tx), question),
   answerAll: (tx: Tx, questions: readonly Question[]) => answerAllFrom(asking(tx), questions),
   async signedIn(tx, source, { key }, now) {
@@ -20,8 +21,9 @@ export const users: Users = {
   take,
   commit,
   commitAll,
+  ready: (changes, context) => ready(db, changes, context),
   rekey,
-}
+})
 
 async function take(tx: Tx, id: UserId): Promise<(Known & { readonly linked: User }) | undefined> {
   const [found] = await usersOf(asking(tx), [id])

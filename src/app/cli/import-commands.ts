@@ -2,6 +2,7 @@
 
 import { basename, resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { SourceSpec } from '../../domain/documents/source.ts'
 import type { Actor } from '../../domain/events.ts'
 import type { RunId, TokenId, UserId } from '../../domain/ids.ts'
 import type { Policy } from '../../domain/policy.ts'
@@ -37,7 +38,7 @@ export function importCommands(program: Command): void {
     .command('import <source>')
     .description('read a source, plan what follows, and do what goes ahead by itself; goes on where an interrupted import was left')
     .option('--full', 'everybody: whoever is missing has left (the default)', false)
-    .option('--incremental', 'only what has changed since the last run; cannot see who has left', false)
+    .option('--incremental', 'only what has changed since the last run; most sources cannot say who has left by that', false)
     .option('--plan-only', 'make the plan and apply nothing', false)
     .option('--approve', 'go ahead with all of it, also where a check or a safeguard would hold it', false)
     .option('--file <file>', 'the CSV file', fileNamed)
@@ -61,7 +62,7 @@ function fileNamed(text: string): string {
 async function importPeople(name: string, options: Options): Promise<void> {
   if (options.full && options.incremental) throw new CommandFailure('Write --full or --incremental, not both.', EXIT.wrong)
   if (options.planOnly && options.approve) throw new CommandFailure('Write --plan-only or --approve, not both.', EXIT.wrong)
-  inLittleMemory({ nursery: 'usual' })
+  inLittleMemory({ nursery: 'middle' })
   await atWork(async ({ config, db, actor }) => {
     const policy = await policyReader(db).inForce()
     const source = sourceNamed(policy, name)
@@ -76,7 +77,7 @@ async function importPeople(name: string, options: Options): Promise<void> {
       planOnly: options.planOnly,
       approved: options.approve,
       ...(options.runId === undefined ? {} : { id: options.runId as RunId }),
-      ...(options.file === undefined ? {} : { file: options.fileName ?? basename(options.file) }),
+      ...fileRead(options, source.spec),
       ...(options.resume ? { resumeOnly: true } : {}),
       actor: options.begunBy === undefined ? actor : actorNamed(options.begunBy),
       holder,
@@ -103,6 +104,12 @@ async function importPeople(name: string, options: Options): Promise<void> {
     }
     throwUnlessDone(run)
   })
+}
+
+/** What the file was called, for whoever looks for it later. */
+function fileRead({ file, fileName }: Options, spec: SourceSpec): { readonly file?: string } {
+  const read = file ?? (spec.kind === 'csv' ? spec.csv.file : undefined)
+  return read === undefined ? {} : { file: fileName ?? basename(read) }
 }
 
 /** `system schedule`, `user usr_…`: as events tell it. */

@@ -1,13 +1,13 @@
 // How imports are told on the command line.
 
 import type { ImportRun } from '../../flows/import-ports.ts'
-import { summaryOf } from '../../http/import-words.ts'
+import { sightOf, summaryOf } from '../../http/import-words.ts'
 import { plain, print, time } from './output.ts'
 
 export function printRun(run: ImportRun, source: string): void {
   const { mode, state, details, counts, id } = run
   print(`${id}  ${source}, ${mode} run, ${state}${run.finishedAt ? ` since ${time(run.finishedAt)}` : ''}`)
-  print(mode === 'full' ? 'A full run: whoever is not in the feed has left.' : 'An incremental run: it cannot see who has left.')
+  print(sightOf(run))
   const summary = Object.entries(summaryOf(run))
   print(summary.map(([name, count]) => `${name} ${count}`).join('  '))
   const more = [

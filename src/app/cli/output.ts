@@ -1,6 +1,6 @@
 // How commands speak: tables and sentences for people, one JSON value for programs (--json), faults on standard error.
 
-import { setFlagsFromString } from 'node:v8'
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8'
 import { InvalidArgumentError } from 'commander'
 import { HIDDEN } from '../../domain/sensitive.ts'
 
@@ -143,10 +143,23 @@ export function atMost(most: number) {
 
 /**
  * Everybody goes by, and nobody is kept: a nursery that does not grow, and a heap that is swept before it has grown by more
- * than as much again, take half the memory and about as long. V8 reads both whenever it would let the heap grow. Where a thousand
- * rows are at work together, they do not fit into the small nursery.
+ * than as much again, take half the memory and about as long. V8 reads both whenever it would let the heap grow. Where hundreds of
+ * rows are at work together, they do not fit into the small nursery, which stops growing once they do.
  */
-export function inLittleMemory({ nursery = 'small' }: { nursery?: 'small' | 'usual' } = {}): void {
-  if (nursery === 'small') setFlagsFromString('--semi-space-growth-factor=1')
+export function inLittleMemory({ nursery = 'small' }: { nursery?: 'small' | 'middle' } = {}): void {
   setFlagsFromString('--heap-growing-percent=100')
+  const stay = () => setFlagsFromString('--semi-space-growth-factor=1')
+  if (nursery === 'small') {
+    stay()
+    return
+  }
+  const looking = setInterval(() => {
+    const size = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')?.space_size ?? 0
+    if (size < MIDDLE_NURSERY) return
+    stay()
+    clearInterval(looking)
+  }, 50)
+  looking.unref()
 }
+
+const MIDDLE_NURSERY = 48 * 1024 * 1024

@@ -196,7 +196,7 @@ async function settling(
   work: (place: Workplace, ask: Parameters<typeof approveRun>[1]) => Promise<Settled>,
   options: { json: boolean; begunBy?: string },
 ): Promise<void> {
-  inLittleMemory({ nursery: 'usual' })
+  inLittleMemory({ nursery: 'middle' })
   await atWork(async (place) => {
     const { db } = place
     const actor = options.begunBy === undefined ? place.actor : actorNamed(options.begunBy)
@@ -265,7 +265,7 @@ async function cancel(id: string, options: { json: boolean }): Promise<void> {
 }
 
 async function undo(id: string, options: { planOnly: boolean; json: boolean; begunBy?: string }): Promise<void> {
-  inLittleMemory({ nursery: 'usual' })
+  inLittleMemory({ nursery: 'middle' })
   await atWork(async ({ db, ...place }) => {
     const actor = options.begunBy === undefined ? place.actor : actorNamed(options.begunBy)
     const { run, source } = await runNamed(db, id)
