@@ -25,7 +25,11 @@ describe('the worker', () => {
     folder = mkdtempSync(join(tmpdir(), 'gatehouse-worker-'))
     at = await Importing.open('sqlite', {
       sources: [
-        hr({ schedule: { full: '0 2 * * *', incremental: '*/15 * * * *', zone: 'Europe/Berlin' }, safeguard: { share: 1, count: 100 } }),
+        hr({
+          csv: { file: 'people.csv' },
+          schedule: { full: '0 2 * * *', incremental: '*/15 * * * *', zone: 'Europe/Berlin' },
+          safeguard: { share: 1, count: 100 },
+        }),
         hr({ name: 'dropped', csv: { folder: 'inbox' } }),
       ],
       targets: [
