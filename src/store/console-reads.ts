@@ -29,6 +29,8 @@ export interface UserPage extends UserLine {
   readonly revision: number
   readonly links: readonly { readonly source: string; readonly externalId: string; readonly linkedAt: Date }[]
   readonly sessions: number
+  /** Whom a source does not name any more, and who keeps their access until then. */
+  readonly leaving: readonly { readonly source: string; readonly to: string; readonly due: Date; readonly reason: string }[]
   readonly events: readonly { readonly at: Date; readonly kind: string; readonly actor: string; readonly details: unknown }[]
 }
 
@@ -103,6 +105,11 @@ export async function findUser(db: Db, who: string): Promise<UserPage | undefine
       .where({ user_id: row.id })
       .select('sources.id', 'sources.name', 'external_id', 'linked_at')
     const [open] = await knex('sessions').where({ user_id: row.id }).countDistinct({ count: 'id' })
+    const leaving = await knex('leavings')
+      .join('sources', 'sources.id', 'leavings.source_id')
+      .where({ user_id: row.id })
+      .orderBy('due_at')
+      .select('sources.name', 'to_state', 'due_at', 'reason')
     const events = await knex('audit_events').where({ user_id: row.id }).orderBy('id', 'desc').limit(20)
     return {
       ...toLine(row),
@@ -118,6 +125,7 @@ export async function findUser(db: Db, who: string): Promise<UserPage | undefine
         linkedAt: toDate(link.linked_at),
       })),
       sessions: Number(open?.count ?? 0),
+      leaving: leaving.map(({ name, to_state, due_at, reason }) => ({ source: name, to: to_state, due: toDate(due_at), reason })),
       events: events.map((event) => ({
         at: toDate(event.at),
         kind: event.kind,

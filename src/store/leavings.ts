@@ -3,7 +3,7 @@
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
 import type { Leavings, PendingLeaving } from '../flows/import-ports.ts'
 import { amongKeys } from './bulk.ts'
-import { type Db, toDate } from './db.ts'
+import { toDate } from './db.ts'
 import { holdRow, inside } from './transactions.ts'
 
 interface LeavingRow {
@@ -46,11 +46,6 @@ export const leavings: Leavings = {
       .modify(holdRow, 'leavings')
     return rows.map(toLeaving)
   },
-}
-
-export async function listLeavings(db: Db, limit: number): Promise<readonly PendingLeaving[]> {
-  const rows: LeavingRow[] = await db.read((knex) => knex('leavings').orderBy('due_at').limit(limit))
-  return rows.map(toLeaving)
 }
 
 function toLeaving(row: LeavingRow): PendingLeaving {

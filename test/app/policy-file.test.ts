@@ -25,6 +25,16 @@ apps:
       - { name: X-Remote-User, from: user.userName }
 `
 
+function withSource(text: string, from: string, schedule: string): string {
+  return `${text}sources:
+  - name: hr
+    kind: csv
+    key: number
+    mapping: [{ to: userName, ${from} }]
+    schedule: ${schedule}
+`
+}
+
 describe('the policy file', () => {
   it('is read with what it leaves out filled in, carefully', () => {
     const { file, faults } = readPolicyFile(good)
@@ -93,6 +103,13 @@ describe('the policy file', () => {
       (text) => text.replace('attributes.email', "'user.email + nameID'"),
       'connections[0].mapping[1].from',
       10,
+    ],
+    ['a row of a file that is read from a NameID', (text) => withSource(text, 'from: nameID', '{}'), 'sources[0].mapping[0].from', 21],
+    [
+      'a schedule of a file that has no name',
+      (text) => withSource(text, 'from: attributes.mail', "{ full: '@daily' }"),
+      'sources[0].schedule.full',
+      22,
     ],
     ['a pattern that is none', (text) => text.replace('idpInitiated: false', "subjects: '('"), 'connections[0].subjects', 6],
   ]

@@ -204,6 +204,8 @@ for (const dialect of dialects) {
         const run = await at.run()
         assert.equal(run.counts.leaver, 2)
         assert.equal((await at.user('e1@corp.example')).state, 'active')
+        const waits = (await at.user('e1@corp.example')).leaving.map(({ source, to, reason }) => [source, to, reason])
+        assert.deepEqual(waits, [['hr', 'suspended', 'hr does not name them any more']])
         at.later(13)
         assert.equal(await act(), 0)
         at.put('E2', { email: 'e2@corp.example', department: 'Sales' })

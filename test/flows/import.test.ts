@@ -292,6 +292,16 @@ for (const dialect of dialects) {
         assert.equal(run.counts.leaver, 1)
         assert.equal((await at.user('e3@corp.example')).state, 'deprovisioned')
       })
+
+      it('refuses to be taken back once its rows are not kept', async () => {
+        at.put('E9', { email: 'e9@corp.example', department: 'Zürich — 東京 😀' })
+        const run = await at.run()
+        assert.deepEqual((await at.user('e9@corp.example')).profile.department?.values, ['Zürich — 東京 😀'])
+        await at.db.writer('import_rows').where({ run_id: run.id, seq: 1 }).delete()
+        const undone = await at.undo(run.id)
+        assert.deepEqual(undone, { outcome: 'refused', why: 'its rows are not kept any more (GATEHOUSE_KEEP_PLANS_DAYS)' })
+        assert.equal((await at.ports.importReads.run(run.id))?.state, 'done')
+      })
     })
 
     describe('that was interrupted', () => {

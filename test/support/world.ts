@@ -38,6 +38,7 @@ export function documentsOf(content: unknown, version = 1): readonly DocumentInF
       version,
       source: sourceId(spec.name),
     })),
+    ...file.sources.map((spec) => ({ document: { kind: 'source' as const, name: spec.name, spec }, version, source: sourceId(spec.name) })),
     ...file.apps.map((spec) => ({ document: { kind: 'app' as const, name: spec.name, spec }, version })),
   ]
 }

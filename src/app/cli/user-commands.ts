@@ -113,6 +113,8 @@ async function show(who: string, options: { reveal: boolean; json: boolean }): P
     const nameOf = (id: string) => names.get(id) ?? id
     print(`${plain(user.userName)}  ${user.state} since ${time(user.stateSince)}${user.stateReason ? ` (${plain(user.stateReason)})` : ''}`)
     print(`${user.id}  ${user.sessions} open session${user.sessions === 1 ? '' : 's'}`)
+    for (const { source, to, due, reason } of user.leaving)
+      print(`Will be ${to} on ${time(due)}, because of ${source}: ${plain(reason)}. Whoever is named again by then stays.`)
     if (user.revision < revision && user.state !== 'erased')
       print('Derived under an older policy; the next sign-in, or «gatehouse reapply», brings it up to date.')
     print('')
