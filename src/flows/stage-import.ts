@@ -16,6 +16,7 @@ import type { ImportSource, Policy } from '../domain/policy.ts'
 import { isRefusal, refuse } from '../domain/refusals.ts'
 import { type Harm, heldByHarm } from '../domain/safeguard.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
+import { CLAIMS, type ClaimKind, claiming, kindOf } from './claims.ts'
 import { type Decided, decideRows, type RowToDecide, type SeatsMeant } from './decide-rows.ts'
 import { type Connector, type FeedBatch, FeedFailure, type FeedRow } from './feed-ports.ts'
 import type { ImportCounts, ImportDetails, ImportReads, ImportRun, Imports, KnownSubject, PlanRow } from './import-ports.ts'
@@ -84,6 +85,7 @@ class Staging {
   private readonly digest: (text: string) => string
   private readonly people: { readonly all: number; readonly present: number }
   private readonly seen = new Seen()
+  private readonly claimOf: (kind: ClaimKind, text: string) => number
   private readonly claimed = new Twice()
   private readonly counts: Record<string, number> = {}
   private readonly attributes = bare<number>()
@@ -115,6 +117,7 @@ class Staging {
     this.digest = digest
     this.people = people
     this.remembers = remembers
+    this.claimOf = claiming(ports.mint.secret())
     this.licensed = ask.policy.entitlements.rules.some(({ seats }) => seats !== undefined)
     this.run = ask.run
     this.matchingKeys = new Set(ask.source.policy.matching.map(({ by }) => keyName(by)))
@@ -281,11 +284,11 @@ class Staging {
     const seq = ++this.seq
     const { outcome } = decision
     // A subject that is on file was marked already.
-    if (!row.known) claims.push([claimOf('subject', row.key), seq])
+    if (!row.known) claims.push([this.claimOf('subject', row.key), seq])
     if (!isRefusal(outcome) && outcome.keys) {
       for (const key of outcome.keys) {
-        if (key.unique) claims.push([claimOf('unique', keyText(key)), seq])
-        else if (outcome.kind === 'create' && this.matchingKeys.has(key.name)) claims.push([claimOf('matching', keyText(key)), seq])
+        if (key.unique) claims.push([this.claimOf('unique', keyText(key)), seq])
+        else if (outcome.kind === 'create' && this.matchingKeys.has(key.name)) claims.push([this.claimOf('matching', keyText(key)), seq])
       }
     }
     this.tally(made)
@@ -480,7 +483,6 @@ class Staging {
     const { imports, importReads } = this.ports
     const groups = await this.ports.inTransaction((tx) => imports.takeContested(tx, this.run.id, this.claimed.suspects))
     const rewritten = new Map<number, PlanRow>()
-    // The same key first: what is refused for that contests nothing else.
     const inOrder = groups
       .map(({ claim, seqs }) => ({ kind: kindOf(claim), seqs }))
       .sort((a, b) => CLAIMS.indexOf(a.kind) - CLAIMS.indexOf(b.kind))
@@ -559,33 +561,6 @@ const EMPTY = { attributes: [], gained: [], lost: [], candidates: [], harms: [],
 const SUBJECTS = 5_000
 const MOST_DOUBLED = 1_000
 const MOST_PLACES = 5
-
-const CLAIMS = ['subject', 'unique', 'matching'] as const
-type ClaimKind = (typeof CLAIMS)[number]
-
-/**
- * 50 bits, two of them for the kind. Two that are the same by chance are told apart where the rows are looked at, so nothing better
- * than a quick hash is wanted: two of 32 bits side by side (FNV-1a with the multiplications of xxHash).
- */
-function claimOf(kind: ClaimKind, text: string): number {
-  let one = 0x811c9dc5
-  let other = 0x1b873593
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i)
-    one = Math.imul(one ^ unit, 0x01000193)
-    other = Math.imul(other ^ unit, 0x9e3779b1)
-  }
-  // The last letters have not reached the first bits yet.
-  one = Math.imul(one ^ (one >>> 15), 0x85ebca77)
-  other = Math.imul(other ^ (other >>> 13), 0xc2b2ae3d)
-  return (((one ^ (one >>> 16)) >>> 0) * 2 ** 16 + ((other ^ (other >>> 16)) & 0xffff)) * CLAIM_KINDS + CLAIMS.indexOf(kind)
-}
-
-const CLAIM_KINDS = 4
-
-function kindOf(claim: number): ClaimKind {
-  return CLAIMS[claim % CLAIM_KINDS] as ClaimKind
-}
 
 function keyText({ name, value }: Key): string {
   return `${name} ${value}`
