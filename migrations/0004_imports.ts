@@ -74,11 +74,12 @@ export async function up(knex: Knex): Promise<void> {
   await knex.raw('create index import_rows_user on import_rows (user_id)')
   await knex.raw("create index import_rows_waiting on import_rows (run_id, seq) where status = 'waiting'")
 
-  // What must be there once in a feed, as numbers: who has the same is found at the end, by one look.
+  // What must be there once in a feed, as numbers, in pieces; the first row of a piece is its name.
   await knex.schema.createTable('import_claims', (t) => {
     t.string('run_id', 30).notNullable()
     t.integer('seq').notNullable()
-    for (const claim of ['claim_1', 'claim_2', 'claim_3', 'claim_4']) t.bigInteger(claim)
+    t.binary('claims').notNullable()
+    t.primary(['run_id', 'seq'])
   })
 
   // Whoever creates people writes here, so that two who create the same person notice (PostgreSQL).

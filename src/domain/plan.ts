@@ -6,6 +6,7 @@ import type { UserId } from './ids.ts'
 import type { Candidate } from './matching.ts'
 import { firstValue } from './model.ts'
 import type { AttributeChange } from './profile-change.ts'
+import { sameValues } from './records.ts'
 import { isRefusal, type RefusalCode } from './refusals.ts'
 import type { Harm } from './safeguard.ts'
 import { GROUPS } from './schema.ts'
@@ -62,21 +63,23 @@ export function planned({ outcome, explanation }: Decision, { approve, lifecycle
   const decision = decisionOf(outcome)
   const { user, attributes, entitled, transition, link } = outcome
   const label = firstValue(user.profile, 'userName')
-  return {
+  // By assignment: this is made twice for every row.
+  const made: { -readonly [Field in keyof Planned]: Planned[Field] } = {
     decision,
     status: decision === 'unchanged' || approval(decision, approve, lifecycle.returns) === 'auto' ? 'approved' : 'waiting',
     user: user.id,
     basis: user.version,
-    ...(label === undefined ? {} : { label }),
     why: explanation.lifecycle ?? explanation.match?.why ?? 'the source says something else than before',
     attributes,
     gained: entitled.gained,
     lost: entitled.lost,
-    ...(transition ? { to: transition.to } : {}),
     candidates: explanation.match?.candidates ?? [],
     harms: outcome.kind === 'create' ? [] : harmsOf(outcome, decision),
     writes: outcome.kind !== 'unchanged' || outcome.recordMoved || outcome.revisionMoved || link !== undefined,
   }
+  if (label !== undefined) made.label = label
+  if (transition) made.to = transition.to
+  return made
 }
 
 function decisionOf({ kind, link, transition, leaving, record, recordMoved }: Change): PlanDecision {
@@ -118,12 +121,12 @@ function harmsOf({ attributes, link }: Change, decision: PlanDecision): readonly
 
 /** Two that say the same would do the same: what was planned is what would be applied now. */
 export function sameEffect(a: Planned, b: Planned): boolean {
-  return effectOf(a) === effectOf(b)
+  if (a.decision !== b.decision || a.user !== b.user || a.to !== b.to) return false
+  if (!sameValues(a.gained, b.gained) || !sameValues(a.lost, b.lost)) return false
+  // Of somebody new, all follows from the row, which is kept.
+  return a.decision === 'create' || valuesOf(a) === valuesOf(b)
 }
 
-/** All that applying it would show, in one text. */
-function effectOf({ decision, user, to, gained, lost, attributes }: Planned): string {
-  // Of somebody new, all follows from the row, which is kept.
-  const values = decision === 'create' ? [] : attributes.map(({ attribute, before, after }) => [attribute, before, after])
-  return JSON.stringify([decision, user, to, gained, lost, values])
+function valuesOf({ attributes }: Planned): string {
+  return JSON.stringify(attributes.map(({ attribute, before, after }) => [attribute, before, after]))
 }

@@ -137,7 +137,7 @@ async function decideAgain(
     const again = decision && planned(decision, source.imports)
     const change = decision && !isRefusal(decision.outcome) ? decision.outcome : undefined
     // Nobody has moved, and it comes to the same. Who gets one of the last seats is nobody's plan: whoever comes first.
-    const same = (one: Planned) => ({ ...one, gained: one.gained.filter((name) => !licences.has(name)) })
+    const same = (one: Planned) => (licences.size ? { ...one, gained: one.gained.filter((name) => !licences.has(name)) } : one)
     if (change && again && again.basis === row.planned.basis && sameEffect(same(again), same({ ...row.planned, status: again.status })))
       changes.push({ row, change })
     else moved.push(row.seq)

@@ -294,15 +294,14 @@ class Staging {
     this.tally(made)
     this.noteRenamed(decision)
     const { externalId, place, said, gone, digest } = row
-    return {
-      seq,
-      externalId,
-      place,
-      planned: made,
-      status: made.status,
-      ...(gone ? { gone: true as const } : { said, digest }),
-      ...(before && made.writes ? { before } : {}),
+    const planRow: { -readonly [Field in keyof PlanRow]: PlanRow[Field] } = { seq, externalId, place, planned: made, status: made.status }
+    if (gone) planRow.gone = true
+    else {
+      planRow.said = said
+      planRow.digest = digest
     }
+    if (before && made.writes) planRow.before = before
+    return planRow
   }
 
   private noteRenamed({ outcome, explanation }: Decided['decision']): void {

@@ -6,7 +6,8 @@ import type { FeedCounts } from '../domain/feed-health.ts'
 import type { RunId, SourceId, UserId } from '../domain/ids.ts'
 import type { ImportCounts, ImportDetails, ImportRun, Imports, SourceState } from '../flows/import-ports.ts'
 import type { Tx } from '../flows/ports.ts'
-import { amongKeys, type Cell, type Columns, insertRows, keyTable } from './bulk.ts'
+import { amongKeys, insertRows, keyTable } from './bulk.ts'
+import { addClaims, takeContested } from './claims.ts'
 import { fromJson, toDate } from './db.ts'
 import { PLAN_ROW, planRowCells } from './plan-rows.ts'
 import { restore } from './restorations.ts'
@@ -101,19 +102,7 @@ export const imports: Imports = {
     )
   },
 
-  async addClaims(tx, run, claims) {
-    const bySeq = new Map<number, number[]>()
-    for (const [claim, seq] of claims) {
-      const all = bySeq.get(seq)
-      if (all) all.push(claim)
-      else bySeq.set(seq, [claim])
-    }
-    const rows: Cell[][] = []
-    for (const [seq, all] of bySeq) {
-      for (let i = 0; i < all.length; i += CLAIMS.length) rows.push([run, seq, ...CLAIMS.map((_, at) => all[i + at] ?? null)])
-    }
-    await insertRows(inside(tx), 'import_claims', CLAIM, rows)
-  },
+  addClaims,
 
   takeContested,
 
@@ -216,9 +205,6 @@ export const imports: Imports = {
 const MOST_AT_ONCE = 500
 const NOBODY = { holder: null, held_until: null }
 
-const CLAIMS = ['claim_1', 'claim_2', 'claim_3', 'claim_4'] as const
-const CLAIM: Columns = [['run_id', 'text'], ['seq', 'number'], ...CLAIMS.map((name) => [name, 'bigint'] as const)]
-
 function moving(run: ImportRun, now: Date) {
   return {
     state: run.state,
@@ -239,32 +225,6 @@ async function setAside(db: TxQueries, run: RunId, seqs: readonly number[]): Pro
       .where({ run_id: run })
       .whereIn('seq', seqs.slice(i, i + MOST_AT_ONCE))
       .delete()
-}
-
-async function takeContested(
-  tx: Tx,
-  run: RunId,
-  among: readonly number[] | undefined,
-): Promise<readonly { readonly claim: number; readonly seqs: readonly number[] }[]> {
-  const db = inside(tx)
-  const asked =
-    db.dialect === 'postgres' ? 'select cast(value as bigint) from json_array_elements_text(?::json)' : 'select value from json_each(?)'
-  const only = among ? (name: string) => `and ${name} in (${asked})` : () => ''
-  const all = CLAIMS.map(
-    (name) => `select ${name} as claim, seq from import_claims where run_id = ? and ${name} is not null ${only(name)}`,
-  ).join(' union all ')
-  const bindings = CLAIMS.flatMap(() => (among ? [run, JSON.stringify(among)] : [run]))
-  const sql = `select a.claim, a.seq from (${all}) a
-    join (select claim from (${all}) b group by claim having count(*) > 1) c on c.claim = a.claim order by a.claim, a.seq`
-  const rows = among?.length === 0 ? [] : await rowsOf<{ claim: number | string; seq: number }>(asking(tx), sql, [...bindings, ...bindings])
-  await db('import_claims').where({ run_id: run }).delete()
-  const groups = new Map<number, number[]>()
-  for (const { claim, seq } of rows) {
-    const group = groups.get(Number(claim))
-    if (group) group.push(seq)
-    else groups.set(Number(claim), [seq])
-  }
-  return [...groups].map(([claim, seqs]) => ({ claim, seqs }))
 }
 
 /** A full run speaks of everybody, an incremental one of those whom it names. */

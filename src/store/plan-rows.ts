@@ -80,51 +80,39 @@ export function planRowCells(run: RunId, row: PlanRow, sealer: Sealer): Cell[] {
   return [run, seq, externalId.key, externalId.value, decision, status, planned.user ?? null, planned.basis ?? null, place, sealed]
 }
 
+type Writable<Thing> = { -readonly [Field in keyof Thing]: Thing[Field] }
+
+/** By assignment: this is made for every row that is applied, and spreading costs more than all of it. */
 export function toPlanRow(run: RunId, row: PlanRowColumns, sealer: Sealer): PlanRow {
-  const {
-    w,
-    l,
-    c,
-    a = [],
-    g = [[], []],
-    t,
-    m = [],
-    h = [],
-    n,
-    s,
-    x,
-    d,
-    b,
-    p,
-  }: Content = JSON.parse(sealer.open(row.sealed, planPlace(run, row.seq)))
-  return {
-    seq: row.seq,
-    externalId: { key: row.external_key, value: row.external_id },
-    place: row.place ?? '',
-    status: row.status,
-    planned: {
-      decision: row.decision,
-      ...(row.user_id === null ? {} : { user: row.user_id }),
-      ...(row.basis === null ? {} : { basis: row.basis }),
-      ...(l === undefined ? {} : { label: l }),
-      ...(c === undefined ? {} : { code: c as NonNullable<Planned['code']> }),
-      why: w,
-      attributes: a,
-      gained: g[0],
-      lost: g[1],
-      ...(t === undefined ? {} : { to: t }),
-      candidates: m,
-      harms: h,
-      writes: n === undefined,
-    },
-    // Names come from outside.
-    ...(s ? { said: Object.assign(bare<readonly string[]>(), s) } : {}),
-    ...(x ? { gone: true as const } : {}),
-    ...(d === undefined ? {} : { digest: d }),
-    ...(b === undefined ? {} : { before: readRecord(b) }),
-    ...(p === undefined ? {} : { chosen: p }),
+  const content: Content = JSON.parse(sealer.open(row.sealed, planPlace(run, row.seq)))
+  const { a = NONE, g, m = NONE, h = NONE } = content
+  const planned: Writable<PlanRow['planned']> = {
+    decision: row.decision,
+    why: content.w,
+    attributes: a,
+    gained: g?.[0] ?? NONE,
+    lost: g?.[1] ?? NONE,
+    candidates: m,
+    harms: h,
+    writes: content.n === undefined,
   }
+  if (row.user_id !== null) planned.user = row.user_id
+  if (row.basis !== null) planned.basis = row.basis
+  if (content.l !== undefined) planned.label = content.l
+  if (content.c !== undefined) planned.code = content.c as NonNullable<Planned['code']>
+  if (content.t !== undefined) planned.to = content.t
+  const { seq, external_key, external_id, place, status } = row
+  const read: Writable<PlanRow> = { seq, externalId: { key: external_key, value: external_id }, place: place ?? '', status, planned }
+  // Names come from outside.
+  if (content.s) read.said = Object.assign(bare<readonly string[]>(), content.s)
+  if (content.x) read.gone = true
+  if (content.d !== undefined) read.digest = content.d
+  if (content.b !== undefined) read.before = readRecord(content.b)
+  if (content.p !== undefined) read.chosen = content.p
+  return read
 }
+
+const NONE: readonly never[] = []
 
 /** The row's content without what a source calls this; undefined: it does not say it. A row that was not applied yet cannot be any more. */
 export function withoutAttribute(run: RunId, row: PlanRowColumns, attribute: string, sealer: Sealer): Uint8Array | undefined {

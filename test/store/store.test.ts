@@ -10,7 +10,7 @@ import { decide } from '../../src/domain/decide.ts'
 import type { Known } from '../../src/domain/deciding.ts'
 import { parsePolicyFile } from '../../src/domain/documents.ts'
 import type { Actor } from '../../src/domain/events.ts'
-import type { SourceId, UserId } from '../../src/domain/ids.ts'
+import type { RunId, SourceId, UserId } from '../../src/domain/ids.ts'
 import type { SourceRecord } from '../../src/domain/model.ts'
 import { compilePolicy, type Policy } from '../../src/domain/policy.ts'
 import { isRefusal } from '../../src/domain/refusals.ts'
@@ -280,6 +280,35 @@ for (const dialect of dialects) {
       )
       const events = await database.db.writer('audit_events').where({ kind: 'policy.changed' }).pluck('actor_name')
       assert.deepEqual(new Set(events), new Set(['test']))
+    })
+
+    it('finds rows that claim the same, among a few or among all, and forgets the claims', async () => {
+      const run = 'run_claims' as RunId
+      const big = 2 ** 50 - 1
+      for (const among of [[7, big, 99], undefined]) {
+        await ports.inTransaction(async (tx) => {
+          await ports.imports.addClaims(tx, run, [
+            [7, 1],
+            [8, 1],
+            [big, 2],
+          ])
+          await ports.imports.addClaims(tx, run, [
+            [9, 1001],
+            [7, 1002],
+            [big, 1003],
+            [7, 1004],
+          ])
+        })
+        const found = await ports.inTransaction((tx) => ports.imports.takeContested(tx, run, among))
+        assert.deepEqual(
+          new Map(found.map(({ claim, seqs }) => [claim, seqs])),
+          new Map([
+            [7, [1, 1002, 1004]],
+            [big, [2, 1003]],
+          ] as const),
+        )
+        assert.deepEqual(await ports.inTransaction((tx) => ports.imports.takeContested(tx, run, undefined)), [])
+      }
     })
 
     it('refuses what the schema forbids', async () => {
