@@ -1,7 +1,7 @@
 // Compiles the document of a source that people are imported from: what it shares with connections, and what may follow from an
 // import without a person looking.
 
-import type { SourceSpec } from './documents/source.ts'
+import { readsChanges, type SourceSpec } from './documents/source.ts'
 import type { SourceId } from './ids.ts'
 import type { LifecycleRules, WantedState } from './lifecycle.ts'
 import type { Safeguards } from './safeguard.ts'
@@ -49,9 +49,21 @@ export function compileImport({ id, version, spec, schema, languages }: Compilin
       ['schedule', timed],
       'nothing says which file to read then: give csv.file (csv.folder is looked at all the time, and needs no schedule)',
     )
+  if (spec.schedule.incremental !== undefined && !readsChanges(spec))
+    refused(
+      ['schedule', 'incremental'],
+      `${spec.name} cannot be asked what has changed${SAYS_SO[spec.kind] ? ` (${SAYS_SO[spec.kind]} is not there)` : ''}; schedule full runs`,
+    )
   const imports = importRules(spec, policy, rules, languages, refused)
   const carriesLifecycle = spec.lifecycle.leavers !== 'nothing' || imports.state !== undefined
   return { faults, policy: { ...policy, carriesLifecycle, imports } }
+}
+
+/** By which field a source can be asked. */
+const SAYS_SO: Readonly<Partial<Record<SourceSpec['kind'], string>>> = {
+  sql: 'sql.changedBy',
+  scim: 'scim.changes',
+  rest: 'rest.changedSince',
 }
 
 /** A connection says these of sign-ins; of an import they follow. */

@@ -111,6 +111,12 @@ describe('the policy file', () => {
       'sources[0].schedule.full',
       22,
     ],
+    [
+      'a schedule of changes that nobody can be asked for',
+      (text) => withSource(text, 'from: attributes.mail', "{ incremental: '@hourly' }"),
+      'sources[0].schedule.incremental',
+      22,
+    ],
     ['a pattern that is none', (text) => text.replace('idpInitiated: false', "subjects: '('"), 'connections[0].subjects', 6],
   ]
   for (const [name, change, path, line] of misfits) {

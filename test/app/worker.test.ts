@@ -26,7 +26,8 @@ describe('the worker', () => {
     at = await Importing.open('sqlite', {
       sources: [
         hr({
-          csv: { file: 'people.csv' },
+          kind: 'rest',
+          rest: { url: 'https://hr.example/people', changedSince: 'since' },
           schedule: { full: '0 2 * * *', incremental: '*/15 * * * *', zone: 'Europe/Berlin' },
           safeguard: { share: 1, count: 100 },
         }),

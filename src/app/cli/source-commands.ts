@@ -2,9 +2,9 @@
 
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { changesShowLeavers, readsChanges } from '../../domain/documents/source.ts'
 import { parseSourcePath } from '../../domain/mapping.ts'
 import { type Connector, FeedFailure } from '../../flows/feed-ports.ts'
-import { changesShowLeavers, readsChanges } from '../../http/console/imports.ts'
 import { listRuns } from '../../store/import-pages.ts'
 import { policyReader } from '../../store/policies.ts'
 import { webAsker } from '../outbound.ts'
@@ -58,8 +58,8 @@ async function list(options: { json: boolean }): Promise<void> {
         kind: source.spec.kind,
         inForce: source.policy !== undefined,
         people: present,
-        readsChanges: readsChanges(source),
-        changesShowLeavers: changesShowLeavers(source),
+        readsChanges: readsChanges(source.spec),
+        changesShowLeavers: changesShowLeavers(source.spec),
         leavers: source.spec.lifecycle.leavers,
         lastRun: last && { run: last.run.id, mode: last.run.mode, state: last.run.state, at: last.run.startedAt },
       })

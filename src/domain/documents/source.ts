@@ -327,6 +327,19 @@ export type SecretName = z.infer<typeof secret>
 export type TargetSpec = z.infer<typeof targetSpec>
 export type CoverageSpec = z.infer<typeof coverage>
 
+/** Whether it can be asked what has changed since the last time. */
+export function readsChanges(spec: SourceSpec): boolean {
+  if (spec.kind === 'ldap') return true
+  if (spec.kind === 'sql') return spec.sql.changedBy !== undefined
+  if (spec.kind === 'scim') return spec.scim.changes
+  return spec.kind === 'rest' && spec.rest.changedSince !== undefined
+}
+
+/** Whether changes show who has left, too. */
+export function changesShowLeavers(spec: SourceSpec): boolean {
+  return spec.kind === 'ldap' && spec.ldap.vendor === 'active-directory'
+}
+
 /** What an earlier release has kept lacks what has been added since. */
 export function currentSource(spec: SourceSpec): SourceSpec {
   return sourceSpec.parse(spec)

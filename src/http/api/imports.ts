@@ -2,12 +2,13 @@
 // takes any token; beginning, approving or finishing anything takes one that may write.
 
 import express, { type Request, type Response, type Router } from 'express'
+import { changesShowLeavers, readsChanges } from '../../domain/documents/source.ts'
 import type { Actor } from '../../domain/events.ts'
 import type { RunId, TaskId } from '../../domain/ids.ts'
 import { planDecisions } from '../../domain/plan.ts'
 import type { Policy } from '../../domain/policy.ts'
 import { quietDays } from '../../flows/watch-coverage.ts'
-import { changesShowLeavers, type ImportPageDeps, readsChanges } from '../console/imports.ts'
+import type { ImportPageDeps } from '../console/imports.ts'
 import { type RunPageDeps, readPick, rowsAsked } from '../console/runs.ts'
 import type { WorkPageDeps } from '../console/work.ts'
 import { rowJson, runJson } from '../import-words.ts'
@@ -54,8 +55,8 @@ export function importApi(router: Router, deps: ImportApiDeps): void {
         kind: source.spec.kind,
         inForce: source.policy !== undefined,
         people,
-        readsChanges: readsChanges(source),
-        changesShowLeavers: changesShowLeavers(source),
+        readsChanges: readsChanges(source.spec),
+        changesShowLeavers: changesShowLeavers(source.spec),
         nextFullAt,
         nextIncrementalAt,
         lastRun: last && runJson(last.run, last.source),
@@ -86,7 +87,12 @@ export function importApi(router: Router, deps: ImportApiDeps): void {
         actor,
       )
       response.setHeader('Location', `/api/v1/runs/${run}`)
-      sendJson(request, response, 202, { run, source: source.name, mode, detectsLeavers: mode === 'full' || changesShowLeavers(source) })
+      sendJson(request, response, 202, {
+        run,
+        source: source.name,
+        mode,
+        detectsLeavers: mode === 'full' || changesShowLeavers(source.spec),
+      })
     }),
   )
 

@@ -1,5 +1,6 @@
 // /console/imports: the sources, what their last run came to, and forms that begin one: with a file, or from where the source is.
 
+import { changesShowLeavers, readsChanges } from '../../domain/documents/source.ts'
 import type { RunId } from '../../domain/ids.ts'
 import type { ImportSource } from '../../domain/policy.ts'
 import type { BeginWork } from '../../flows/background-ports.ts'
@@ -18,19 +19,6 @@ export interface ImportPageDeps {
   readonly keepUpload: Upload
 }
 
-/** Kinds that can say what has changed since. */
-export function readsChanges({ spec }: ImportSource): boolean {
-  if (spec.kind === 'ldap') return true
-  if (spec.kind === 'sql') return spec.sql.changedBy !== undefined
-  if (spec.kind === 'scim') return spec.scim.changes
-  return spec.kind === 'rest' && spec.rest.changedSince !== undefined
-}
-
-/** Whether changes show who has left, too. */
-export function changesShowLeavers({ spec }: ImportSource): boolean {
-  return spec.kind === 'ldap' && spec.ldap.vendor === 'active-directory'
-}
-
 export function importPages(door: ConsoleDoor, deps: ImportPageDeps): void {
   door.get('/console/imports', async (at) => {
     const sources = []
@@ -44,8 +32,8 @@ export function importPages(door: ConsoleDoor, deps: ImportPageDeps): void {
         takesFile: source.spec.kind === 'csv',
         hasPlace: source.spec.kind !== 'csv' || source.spec.csv.file !== undefined,
         folder: source.spec.kind === 'csv' ? source.spec.csv.folder : undefined,
-        changes: readsChanges(source),
-        changesShowLeavers: changesShowLeavers(source),
+        changes: readsChanges(source.spec),
+        changesShowLeavers: changesShowLeavers(source.spec),
         leavers: source.spec.lifecycle.leavers,
         approve: source.spec.approve,
         last,
