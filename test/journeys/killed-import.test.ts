@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -322,7 +322,9 @@ async function copied(
 ): Promise<DatabaseLocation> {
   if ('sqlite' in base) {
     mkdirSync(join(folder, name))
-    copyFileSync(base.sqlite, join(folder, name, 'gatehouse.db'))
+    // Two connections that close at one moment may each take the other for the last one, and leave the log beside the file.
+    for (const part of ['', '-wal'])
+      if (existsSync(`${base.sqlite}${part}`)) copyFileSync(`${base.sqlite}${part}`, join(folder, name, `gatehouse.db${part}`))
     return { sqlite: join(folder, name, 'gatehouse.db') }
   }
   const url = new URL(base.postgres)
