@@ -109,7 +109,9 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
       const lost = details.lost as readonly string[] | undefined
       if (lost?.length) lines.push({ at, what: 'entitlements', text: `lost ${lost.join(', ')}`, reference: by ?? '' })
     }
-    if (kind === 'run.approved') lines.push({ at, what: 'approved', text: `approved by ${actor}`, reference: by ?? '' })
+    // Who they are may have been settled in another run, which is another story, too.
+    if (kind === 'run.approved' && by !== undefined && (by === end.run || by === missing?.run))
+      lines.push({ at, what: 'approved', text: `approved by ${actor}`, reference: by ?? '' })
     if (kind === 'session.ended' && at >= end.at)
       lines.push({
         at,

@@ -230,6 +230,26 @@ for (const dialect of dialects) {
       })
     })
 
+    describe('that a person approves one by one', () => {
+      fresh({ sources: [hr({ approve: { leaver: 'ask' }, safeguard: { share: 1, count: 100 } })] })
+
+      it('tells who has approved it', async () => {
+        at.putMany(6)
+        await at.run()
+        at.drop('E1')
+        at.drop('E2')
+        const run = await at.run()
+        const row = (await at.rows(run.id, 'leaver')).find(({ externalId }) => externalId.value === 'E1')
+        const settled = await at.settle(run.id, row?.seq ?? 0, { pick: 'yes' })
+        assert.equal(settled.outcome, 'applied')
+        assert.equal((await at.user('e2@corp.example')).state, 'active')
+        const { id } = await at.user('e1@corp.example')
+        const evidence = evidenceOf(await evidenceParts(at.db, id))
+        const approved = evidence?.lines.find(({ what }) => what === 'approved')
+        assert.deepEqual([approved?.text, approved?.reference], ['approved by operator test', run.id])
+      })
+    })
+
     describe('by what a source says in so many words', () => {
       fresh({
         sources: [
