@@ -67,6 +67,7 @@ describe('the console in Chromium', { skip: missing('chromium') }, () => {
     await page.getByRole('button', { name: 'Import', exact: true }).click()
     await ended(/waiting/)
     assert.match((await page.locator('main').textContent()) ?? '', /A full run: whoever is not in the feed has left/)
+    assert.match((await page.locator('main').textContent()) ?? '', /by ada@corp\.example/)
     await page.screenshot({ path: browser.screenshot('23-console-run'), fullPage: true })
   })
 

@@ -23,7 +23,7 @@ export interface RunPageDeps {
   readonly planRows: (run: ImportRun, which: RowsAsked) => Promise<readonly PlanRow[]>
   readonly settleRow: (ask: { run: RunId; source: string; seq: number; pick: Pick; actor: Actor }) => Promise<Settled>
   readonly cancelRun: (ask: { run: RunId; actor: Actor; now: Date }) => Promise<ImportRun | string>
-  readonly findUser: (who: string) => Promise<{ readonly id: string } | undefined>
+  readonly findUser: (who: string) => Promise<{ readonly id: string; readonly userName: string } | undefined>
 }
 
 const RUNS = 50
@@ -61,7 +61,8 @@ export function runPages(door: ConsoleDoor, deps: RunPageDeps): void {
           ? { refresh: 1, refreshTo: `${at.request.path}?begun=${tries + 1}` }
           : {}
     const opens = ['held', 'planned', 'waiting'].includes(run.state)
-    await at.page('run', { run: shown(found), again, begins, opens, undoable: isUndoable(run) })
+    const told = { ...shown(found), by: await named(run.actor, deps) }
+    await at.page('run', { run: told, again, begins, opens, undoable: isUndoable(run) })
   })
 
   door.get('/console/runs/:run/rows', async (at) => {
@@ -134,6 +135,12 @@ export async function readPick(pick: unknown, who: unknown, deps: Pick_<'findUse
 type Pick_<Name extends keyof RunPageDeps> = { readonly [One in Name]: RunPageDeps[One] }
 
 /** Of a query: a page of rows. */
+/** Whoever is a user, by what people call them. */
+async function named(actor: string, deps: Pick_<'findUser'>): Promise<string> {
+  const [, id] = /^user (usr_\w+)$/.exec(actor) ?? []
+  return (id !== undefined && (await deps.findUser(id))?.userName) || actor
+}
+
 export function rowsAsked(query: Readonly<Record<string, unknown>>): RowsAsked {
   const status = rowStatuses.find((one) => one === query.status)
   const decision = planDecisions.find((one) => one === query.decision)
