@@ -19,6 +19,21 @@ export async function answered<Result>(deciding: Deciding<Result>, ask: (questio
 /** @param places of whoever asks, by the place of the question */
 export type AskAll = (questions: readonly Question[], places: readonly number[]) => Promise<readonly unknown[]>
 
+/** Asks only what is not known already. @param known by whom it is asked; undefined: it has to be asked */
+export function sparing(askAll: AskAll, known: (question: Question, place: number) => unknown): AskAll {
+  return async (questions, places) => {
+    const answers = questions.map((question, at) => known(question, places[at] as number))
+    const open = questions.flatMap((question, at) => (answers[at] === undefined ? [{ question, at }] : []))
+    if (!open.length) return answers
+    const found = await askAll(
+      open.map(({ question }) => question),
+      open.map(({ at }) => places[at] as number),
+    )
+    for (const [i, { at }] of open.entries()) answers[at] = found[i]
+    return answers
+  }
+}
+
 /**
  * Results in the order of what decides. None sees what another one would change.
  * @param onAnswer is told each answer, by the place of whoever asked

@@ -14,6 +14,7 @@ import type { Policy } from '../domain/policy.ts'
 import { isRefusal } from '../domain/refusals.ts'
 import type { Change } from '../domain/settle.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
+import { sparing } from './answering.ts'
 import { decideRows } from './decide-rows.ts'
 import { type EndAccessPorts, endAccess } from './end-access.ts'
 import type { ImportReads, ImportRun, Imports, Leavings, PlanRow } from './import-ports.ts'
@@ -105,8 +106,10 @@ async function decideAgain(
 ): Promise<Omit<Batch, 'cursor'>> {
   const now = clock()
   const { answerAll } = ports.importReads
-  const isPresumed = (place: number, { about }: Question) =>
-    presuming && rows[place]?.planned.decision === 'create' && (about === 'subject' || about === 'holders')
+  const presumed = ({ about }: Question, place: number) => {
+    if (!presuming || rows[place]?.planned.decision !== 'create') return undefined
+    return about === 'subject' ? NOBODY : about === 'holders' ? NO_HOLDERS : undefined
+  }
   const decided = await decideRows(
     rows.map(({ externalId, said, gone, chosen, planned: { user } }) => ({
       externalId,
@@ -119,14 +122,7 @@ async function decideAgain(
       policy,
       run: run.id,
       now,
-      askAll: async (questions, places) => {
-        const answers: unknown[] = questions.map(({ about }) => (about === 'subject' ? NOBODY : NO_HOLDERS))
-        const open = questions.flatMap((question, at) => (isPresumed(places[at] as number, question) ? [] : [{ question, at }]))
-        if (!open.length) return answers
-        const found = await answerAll(open.map(({ question }) => question))
-        for (const [i, { at }] of open.entries()) answers[at] = found[i]
-        return answers
-      },
+      askAll: sparing(answerAll, presumed),
     },
   )
   const licences = licencesOf(policy)
@@ -149,8 +145,8 @@ async function decideAgain(
     fits.map(({ change }) => change),
     { actor: speaker(source), now, run: run.id, digests },
   )
-  const presumed = presuming && rows.some(({ planned: { decision } }) => decision === 'create')
-  return { rows, fits, ready, left: [...moved, ...others], now, presumed }
+  const left = [...moved, ...others]
+  return { rows, fits, ready, left, now, presumed: presuming && rows.some(({ planned: { decision } }) => decision === 'create') }
 }
 
 /** It is the source who says so; who has begun the run is on the run. */

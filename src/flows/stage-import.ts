@@ -16,6 +16,7 @@ import type { ImportSource, Policy } from '../domain/policy.ts'
 import { isRefusal, refuse } from '../domain/refusals.ts'
 import { type Harm, heldByHarm } from '../domain/safeguard.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
+import { sparing } from './answering.ts'
 import { CLAIMS, type ClaimKind, claiming, kindOf } from './claims.ts'
 import { type Decided, decideRows, type RowToDecide, type SeatsMeant } from './decide-rows.ts'
 import { type Connector, type FeedBatch, FeedFailure, type FeedRow } from './feed-ports.ts'
@@ -260,20 +261,15 @@ class Staging {
         run: this.run.id,
         now,
         seats: this.seats,
-        askAll: async (questions, places) => {
+        askAll: sparing(
+          (questions) => {
+            const asked = this.ports.importReads.answerAll(questions)
+            onAsked()
+            return asked
+          },
           // That nobody is linked to them was asked before, and there is no more to know.
-          const isPlain = (at: number) =>
-            !this.remembers && questions[at]?.about === 'subject' && !(rows[places[at] as number] as Named).known
-          const open = questions.flatMap((question, at) => (isPlain(at) ? [] : [{ question, at }]))
-          if (!open.length) return questions.map(() => NOBODY)
-          const asked = this.ports.importReads.answerAll(open.map(({ question }) => question))
-          onAsked()
-          const found = await asked
-          if (open.length === questions.length) return found
-          const answers: unknown[] = questions.map(() => NOBODY)
-          for (const [i, { at }] of open.entries()) answers[at] = found[i]
-          return answers
-        },
+          ({ about }, place) => (!this.remembers && about === 'subject' && !(rows[place] as Named).known ? NOBODY : undefined),
+        ),
       },
     )
   }

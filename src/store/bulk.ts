@@ -1,12 +1,12 @@
 // Writes many rows with one statement, and asks about many keys with one question. A row at a time costs more in going to and
-// fro than in the database. SQLite takes the values one by one into a statement that stays prepared; PostgreSQL takes one JSON
-// text and makes rows of it itself.
+// fro than in the database. SQLite takes the values one by one into a statement that stays prepared; PostgreSQL takes many rows
+// by COPY, and makes a few, or those that may be there already, of one JSON text.
 
 import { copyData } from './copy-data.ts'
 import type { TxQueries } from './transactions.ts'
 
-/** bigint: a number that PostgreSQL keeps in eight bytes instead of four. */
-export type ColumnKind = 'text' | 'number' | 'bigint' | 'flag' | 'time' | 'json' | 'bytes'
+/** number: four bytes, where it matters. */
+export type ColumnKind = 'text' | 'number' | 'flag' | 'time' | 'json' | 'bytes'
 
 /** Name and kind of each column that is written, in order. JSON comes as text already. */
 export type Columns = readonly (readonly [name: string, kind: ColumnKind])[]

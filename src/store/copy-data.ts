@@ -28,9 +28,6 @@ function writeCell(out: Growing, kind: ColumnKind, cell: Cell): void {
   else if (kind === 'number') {
     out.int32(4)
     out.int32(cell as number)
-  } else if (kind === 'bigint') {
-    out.int32(8)
-    out.int64(cell as number)
   } else if (kind === 'flag') {
     out.int32(1)
     out.byte(cell ? 1 : 0)

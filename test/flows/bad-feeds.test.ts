@@ -12,18 +12,9 @@ import { connectorOf } from '../../src/app/sources.ts'
 import { type Connector, type Feed, type FeedBatch, type FeedEnd, FeedFailure, type FeedRow } from '../../src/flows/feed-ports.ts'
 import type { ImportRun, ImportState } from '../../src/flows/import-ports.ts'
 import { listRuns } from '../../src/store/import-pages.ts'
-import { countsOf, hr, Importing } from '../support/imports.ts'
+import { countsOf, hr, Importing, people } from '../support/imports.ts'
 
 const PEOPLE = 20
-
-/** All that is kept of people, row for row. */
-async function people({ db }: Importing): Promise<string> {
-  const tables = ['users', 'user_keys', 'links', 'source_records', 'former_names', 'leavings', 'jobs', 'tasks', 'sessions']
-  const kept = await Promise.all(tables.map((table) => db.writer(table).select('*')))
-  const usual = await db.writer('source_states').whereNotNull('usual').select('*')
-  const told = await db.writer('audit_events').whereLike('kind', 'user.%').select('*')
-  return JSON.stringify([...kept, usual, told].map((rows: unknown[]) => rows.map((row) => JSON.stringify(row)).sort()))
-}
 
 async function withPeople(): Promise<Importing> {
   const at = await Importing.open('sqlite')

@@ -12,7 +12,7 @@ import { type Feed, type FeedCounts, healthOf } from '../../src/domain/feed-heal
 import { heldBecause, heldByHarm } from '../../src/domain/safeguard.ts'
 import type { FeedRow } from '../../src/flows/feed-ports.ts'
 import type { ImportRun } from '../../src/flows/import-ports.ts'
-import { countsOf, hr, Importing } from '../support/imports.ts'
+import { countsOf, hr, Importing, people } from '../support/imports.ts'
 import { readTable } from '../support/world.ts'
 
 const counted = (rows: number, meant = rows, more: Partial<FeedCounts> = {}): FeedCounts => ({
@@ -226,15 +226,6 @@ describe('a safeguard', () => {
 // --- whole runs --------------------------------------------------------------------------------------------------------------
 
 const NO_SAFEGUARD = { share: 1, count: 1_000 }
-
-/** All that is kept of people, row for row. */
-async function people({ db }: Importing): Promise<string> {
-  const tables = ['users', 'user_keys', 'links', 'source_records', 'former_names', 'leavings', 'jobs', 'tasks', 'sessions']
-  const kept = await Promise.all(tables.map((table) => db.writer(table).select('*')))
-  const usual = await db.writer('source_states').whereNotNull('usual').select('*')
-  const told = await db.writer('audit_events').whereLike('kind', 'user.%').select('*')
-  return JSON.stringify([...kept, usual, told].map((rows: unknown[]) => rows.map((row) => JSON.stringify(row)).sort()))
-}
 
 /** So many people are known, by a source that says this otherwise than the sample does. */
 async function known(t: TestContext, count: number, more: Record<string, unknown> = {}, row?: (n: number) => Record<string, string>) {

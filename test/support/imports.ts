@@ -237,3 +237,12 @@ export class Importing {
 export function countsOf({ counts }: ImportRun): Record<string, number> {
   return Object.fromEntries(Object.entries(counts).filter(([name, count]) => count && name !== 'rows'))
 }
+
+/** All that is kept of people, row for row. */
+export async function people({ db }: Importing): Promise<string> {
+  const tables = ['users', 'user_keys', 'links', 'source_records', 'former_names', 'leavings', 'jobs', 'tasks', 'sessions']
+  const kept = await Promise.all(tables.map((table) => db.writer(table).select('*')))
+  const usual = await db.writer('source_states').whereNotNull('usual').select('*')
+  const told = await db.writer('audit_events').whereLike('kind', 'user.%').select('*')
+  return JSON.stringify([...kept, usual, told].map((rows: unknown[]) => rows.map((row) => JSON.stringify(row)).sort()))
+}
