@@ -49,16 +49,17 @@ export interface Planned {
 const DISPUTES: ReadonlySet<RefusalCode> = new Set(['match.unlinked', 'match.disputed', 'match.renamed'])
 const PASSES: ReadonlySet<RefusalCode> = new Set(['lifecycle.left-before', 'jit.create-off'])
 
-const NOTHING = { attributes: [], gained: [], lost: [], candidates: [], harms: [] } as const
+/** What a row has that nothing follows from. */
+export const WITHOUT_EFFECT = { attributes: [], gained: [], lost: [], candidates: [], harms: [], writes: false } as const
 
 export function planned({ outcome, explanation }: Decision, { approve, lifecycle }: ImportRules): Planned {
   const who = explanation.user === undefined ? {} : { user: explanation.user }
   if (isRefusal(outcome)) {
     const { code, detail } = outcome
-    if (PASSES.has(code)) return { ...NOTHING, ...who, decision: 'passed', status: 'refused', why: detail, code, writes: false }
-    if (!DISPUTES.has(code)) return { ...NOTHING, ...who, decision: 'refused', status: 'refused', why: detail, code, writes: false }
+    if (PASSES.has(code)) return { ...WITHOUT_EFFECT, ...who, decision: 'passed', status: 'refused', why: detail, code }
+    if (!DISPUTES.has(code)) return { ...WITHOUT_EFFECT, ...who, decision: 'refused', status: 'refused', why: detail, code }
     const candidates = explanation.match?.candidates ?? []
-    return { ...NOTHING, decision: 'disputed', status: 'waiting', why: detail, code, candidates, writes: false }
+    return { ...WITHOUT_EFFECT, decision: 'disputed', status: 'waiting', why: detail, code, candidates }
   }
   const decision = decisionOf(outcome)
   const { user, attributes, entitled, transition, link } = outcome

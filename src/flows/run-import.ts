@@ -188,7 +188,7 @@ export async function holding<Result>(
 export type Keep = (tx: Tx, run: ImportRun) => Promise<void>
 
 async function work(ports: RunImportPorts, ask: RunImport, fresh: ImportRun, keep: Keep): Promise<ImportRun> {
-  const { source, policy, connector, mode, actor, clock, stop, approved, planOnly, onProgress = () => {} } = ask
+  const { source, policy, connector, mode, clock, stop, approved, planOnly, onProgress = () => {} } = ask
   let run = fresh
   try {
     const { cursor } = await ports.importReads.usual(source.id)
@@ -197,7 +197,7 @@ async function work(ports: RunImportPorts, ask: RunImport, fresh: ImportRun, kee
       const why = connector.readChanges ? 'there was no full run yet' : `a source of kind ${connector.kind} cannot say what has changed`
       throw new FeedFailure('misconfigured', `${why}; run a full import`)
     }
-    run = await stageImport(ports, { run, source, policy, connector, since, actor, clock, stop, keep, onProgress })
+    run = await stageImport(ports, { run, source, policy, connector, since, clock, stop, keep, onProgress })
     const held = run.details.causes && !approved
     if (held || planOnly) {
       const state = held ? 'held' : 'planned'
