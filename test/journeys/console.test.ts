@@ -72,7 +72,7 @@ describe('the console in Chromium', { skip: missing('chromium') }, () => {
   })
 
   it('gives a disputed row to whom the administrator says', async () => {
-    await page.getByRole('link', { name: /wait for you/ }).click()
+    await page.getByRole('link', { name: '1 waits for you' }).click()
     await page.getByText('administrators are never linked by a rule').first().waitFor()
     await page.screenshot({ path: browser.screenshot('24-console-rows'), fullPage: true })
     await narrow('25-console-rows-on-a-phone')
@@ -87,10 +87,11 @@ describe('the console in Chromium', { skip: missing('chromium') }, () => {
     const file = join(folder, 'without-mary.csv')
     writeFileSync(file, lines.filter((line) => !line.includes('mary@')).join('\n'))
     await page.goto(`${demo.gatehouse}/console/imports`)
+    assert.match((await page.getByText('Last run:').textContent()) ?? '', /full, applied.* by ada@corp\.example/)
     await page.getByLabel('CSV file').setInputFiles(file)
     await page.getByRole('button', { name: 'Upload and import' }).click()
     await ended(/waiting/)
-    assert.match((await page.locator('main').textContent()) ?? '', /without-mary\.csv/)
+    assert.match((await page.locator('main').textContent()) ?? '', /without-mary\.csv[^]*Nobody was changed yet/)
     await page.getByLabel('Go ahead with').selectOption('leaver')
     await page.getByRole('button', { name: 'Approve' }).click()
     await ended(/applied/)

@@ -4,8 +4,9 @@ import { changesShowLeavers, readsChanges } from '../../domain/documents/source.
 import type { RunId } from '../../domain/ids.ts'
 import type { ImportSource } from '../../domain/policy.ts'
 import type { BeginWork } from '../../flows/background-ports.ts'
-import type { RunLine } from '../import-words.ts'
+import { outcomeOf, type RunLine } from '../import-words.ts'
 import { type AtConsole, type ConsoleDoor, notOurs } from './door.ts'
+import { named, type RunPageDeps } from './runs.ts'
 import { receiveUpload, type Upload } from './upload.ts'
 
 export interface ImportPageDeps {
@@ -17,6 +18,7 @@ export interface ImportPageDeps {
   ) => Promise<{ readonly nextFullAt?: Date; readonly nextIncrementalAt?: Date; readonly hasCursor: boolean; readonly people: number }>
   /** Keeps what is uploaded until it is imported. */
   readonly keepUpload: Upload
+  readonly findUser: RunPageDeps['findUser']
 }
 
 export function importPages(door: ConsoleDoor, deps: ImportPageDeps): void {
@@ -36,7 +38,7 @@ export function importPages(door: ConsoleDoor, deps: ImportPageDeps): void {
         changesShowLeavers: changesShowLeavers(source.spec),
         leavers: source.spec.lifecycle.leavers,
         approve: source.spec.approve,
-        last,
+        ...(last ? { last: { run: last.run, outcome: outcomeOf(last.run), by: await named(last.run.actor, deps) } } : {}),
         ...(await deps.sourceState(source)),
       })
     }

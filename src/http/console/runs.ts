@@ -134,13 +134,13 @@ export async function readPick(pick: unknown, who: unknown, deps: Pick_<'findUse
 
 type Pick_<Name extends keyof RunPageDeps> = { readonly [One in Name]: RunPageDeps[One] }
 
-/** Of a query: a page of rows. */
 /** Whoever is a user, by what people call them. */
-async function named(actor: string, deps: Pick_<'findUser'>): Promise<string> {
+export async function named(actor: string, deps: Pick_<'findUser'>): Promise<string> {
   const [, id] = /^user (usr_\w+)$/.exec(actor) ?? []
   return (id !== undefined && (await deps.findUser(id))?.userName) || actor
 }
 
+/** Of a query: a page of rows. */
 export function rowsAsked(query: Readonly<Record<string, unknown>>): RowsAsked {
   const status = rowStatuses.find((one) => one === query.status)
   const decision = planDecisions.find((one) => one === query.decision)
