@@ -8,6 +8,7 @@ import knex, { type Knex } from 'knex'
 import type { Database } from 'sqlite3'
 import { StoreUnavailable, type Transactions, type Tx } from '../flows/ports.ts'
 import { ALONE_WITH_NEWCOMERS } from './newcomers.ts'
+import { PostgresClient } from './postgres-client.ts'
 import { type DataKeys, type Sealer, sealer } from './sealing.ts'
 import { SqliteClient } from './sqlite-client.ts'
 import { inside, transaction } from './transactions.ts'
@@ -62,7 +63,7 @@ const quiet = { warn() {}, error() {}, deprecate() {}, debug() {} }
 
 function openPostgres(connectionString: string) {
   const both = knex({
-    client: 'pg',
+    client: PostgresClient as unknown as typeof Knex.Client,
     log: quiet,
     connection: {
       connectionString,

@@ -1,4 +1,4 @@
-// The class of knex that sqlite-client.ts extends; knex ships it without types.
+// The classes of knex that sqlite-client.ts and postgres-client.ts extend; knex ships them without types.
 
 declare module 'knex/lib/dialects/sqlite3/index.js' {
   import type { Database } from 'sqlite3'
@@ -15,5 +15,17 @@ declare module 'knex/lib/dialects/sqlite3/index.js' {
   export default class Sqlite3Client {
     _query(connection: Database, query: Query): Promise<Query>
     destroyRawConnection(connection: Database): Promise<void>
+  }
+}
+
+declare module 'knex/lib/dialects/postgres/index.js' {
+  export interface PostgresQuery {
+    readonly sql: string
+    readonly bindings: readonly unknown[]
+    response?: unknown
+  }
+
+  export default class PostgresqlClient {
+    _query(connection: object, query: PostgresQuery): Promise<PostgresQuery>
   }
 }

@@ -120,6 +120,26 @@ for (const dialect of dialects) {
       assert.deepEqual(await database.db.writer('users').count({ n: '*' }), before)
     })
 
+    it('asks several questions of one transaction, one after the other', async () => {
+      const warnings: string[] = []
+      const note = ({ message }: Error) => warnings.push(message)
+      process.on('warning', note)
+      const answers = await database.db.inTransaction((tx) =>
+        Promise.all(['a', 'b', 'c'].map((text) => inside(tx)('sources').first(inside(tx).raw(`'${text}' as text`)))),
+      )
+      const failed = database.db.inTransaction((tx) =>
+        Promise.allSettled([inside(tx).raw('select id from nowhere'), inside(tx)('sources').first('id')]).then(([first]) => {
+          if (first?.status === 'rejected') throw first.reason
+        }),
+      )
+      await assert.rejects(failed, /nowhere/)
+      // Warnings are told in a turn of their own.
+      await new Promise((resolve) => setImmediate(resolve))
+      process.off('warning', note)
+      assert.deepEqual(answers, [{ text: 'a' }, { text: 'b' }, { text: 'c' }])
+      assert.deepEqual(warnings, [])
+    })
+
     it('looks again when another transaction was first', async () => {
       const outcomes = await Promise.all(
         Array.from({ length: 8 }, () => ports.inTransaction((tx) => settle(tx, say('race', { uid: ['race'] })))),
