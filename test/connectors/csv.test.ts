@@ -7,7 +7,6 @@ import {
   closeSync,
   copyFileSync,
   existsSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readlinkSync,
@@ -16,12 +15,10 @@ import {
   statSync,
   truncateSync,
   utimesSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, describe, it } from 'node:test'
+import { describe, it } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
@@ -29,20 +26,13 @@ import { csvConnector } from '../../src/connectors/csv/csv.ts'
 import { type Found, Records } from '../../src/connectors/csv/records.ts'
 import { type CsvSettings, sourceSpec } from '../../src/domain/documents/source.ts'
 import type { Connector, FeedColumns, FeedFailureCode, FeedLimits } from '../../src/flows/feed-ports.ts'
+import { testFiles } from '../support/files.ts'
 import { type Collected, collect, connectorContract, failsAs, type Misbehaviour } from './contract.ts'
 
 const LIMITS: FeedLimits = { rows: 1_000_000, columns: 500, rowBytes: 1024 * 1024, patienceMs: 20_000 }
 const never = () => new AbortController().signal
 
-const folder = mkdtempSync(join(tmpdir(), 'gatehouse-csv-'))
-after(() => rmSync(folder, { recursive: true }))
-let files = 0
-
-function put(content: string | Uint8Array): string {
-  const file = join(folder, `${++files}.csv`)
-  writeFileSync(file, content)
-  return file
-}
+const { folder, put } = testFiles('csv')
 
 type Said = Readonly<Record<string, unknown>>
 

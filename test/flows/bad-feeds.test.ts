@@ -2,8 +2,7 @@
 // not listen. Each ends by its name, with nobody changed, and the next good import goes through.
 
 import assert from 'node:assert/strict'
-import { appendFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { appendFileSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -12,6 +11,7 @@ import { connectorOf } from '../../src/app/sources.ts'
 import { type Connector, type Feed, type FeedBatch, type FeedEnd, FeedFailure, type FeedRow } from '../../src/flows/feed-ports.ts'
 import type { ImportRun, ImportState } from '../../src/flows/import-ports.ts'
 import { listRuns } from '../../src/store/import-pages.ts'
+import { testFiles } from '../support/files.ts'
 import { countsOf, hr, Importing, people } from '../support/imports.ts'
 
 const PEOPLE = 20
@@ -45,15 +45,7 @@ const whyOf = ({ details }: ImportRun) => [details.failure?.why, ...(details.cau
 
 // --- files -------------------------------------------------------------------------------------------------------------------
 
-const folder = mkdtempSync(join(tmpdir(), 'gatehouse-bad-feeds-'))
-after(() => rmSync(folder, { recursive: true }))
-let files = 0
-
-function put(content: string | Uint8Array): string {
-  const file = join(folder, `${++files}.csv`)
-  writeFileSync(file, content)
-  return file
-}
+const { folder, put } = testFiles('csv')
 
 async function importing(at: Importing, file: string, change: (connector: Connector) => Connector = (same) => same): Promise<ImportRun> {
   const { spec } = await at.source()

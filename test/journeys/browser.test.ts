@@ -2,41 +2,30 @@
 // test/.output/ for people to look at.
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { type Demo, startDemo } from '../../src/app/demo/demo.ts'
 import { portsOf } from '../../src/app/ports.ts'
 import { changeState } from '../../src/flows/change-state.ts'
 import { findUser } from '../../src/store/console-reads.ts'
 import { openDatabase } from '../../src/store/db.ts'
 import { startBrowser, type TestBrowser } from '../support/browser.ts'
+import { type TestDemo, testDemo } from '../support/demo.ts'
 import { OPERATOR } from '../support/house.ts'
 import { missing } from '../support/peers.ts'
-import { freePort } from '../support/ports.ts'
 import { NO_TARGETS } from '../support/world.ts'
 
 describe('Chromium', { skip: missing('chromium') }, () => {
-  let demo: Demo
+  let demo: TestDemo
   let browser: TestBrowser
-  let folder: string
 
   before(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'gatehouse-browser-'))
-    const ports = [await freePort(), await freePort(), await freePort()].map(String)
-    demo = await startDemo({
-      PORT: ports[0],
-      GATEHOUSE_DEMO_IDP_PORT: ports[1],
-      GATEHOUSE_DEMO_APP_PORT: ports[2],
-      GATEHOUSE_DATA_DIR: join(folder, 'data'),
-    })
+    demo = await testDemo()
     browser = await startBrowser()
   })
   after(async () => {
     await browser?.close()
     await demo?.stop()
-    rmSync(folder, { recursive: true, force: true })
   })
 
   it('walks the round trip, from the app to the app', async () => {

@@ -2,38 +2,27 @@
 // and shows an auditor that it was done. Keeps screenshots in test/.output/ for people to look at.
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Page } from 'playwright-core'
-import { type Demo, startDemo } from '../../src/app/demo/demo.ts'
 import { startBrowser, type TestBrowser } from '../support/browser.ts'
+import { type TestDemo, testDemo } from '../support/demo.ts'
 import { missing } from '../support/peers.ts'
-import { freePort } from '../support/ports.ts'
 
 describe('the console in Chromium', { skip: missing('chromium') }, () => {
-  let demo: Demo
+  let demo: TestDemo
   let browser: TestBrowser
-  let folder: string
   let page: Page
 
   before(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'gatehouse-console-'))
-    const ports = [await freePort(), await freePort(), await freePort()].map(String)
-    demo = await startDemo({
-      PORT: ports[0],
-      GATEHOUSE_DEMO_IDP_PORT: ports[1],
-      GATEHOUSE_DEMO_APP_PORT: ports[2],
-      GATEHOUSE_DATA_DIR: join(folder, 'data'),
-    })
+    demo = await testDemo()
     browser = await startBrowser()
     page = await browser.context.newPage()
   })
   after(async () => {
     await browser?.close()
     await demo?.stop()
-    rmSync(folder, { recursive: true, force: true })
   })
 
   const signIn = async (name: RegExp) => {
@@ -83,8 +72,8 @@ describe('the console in Chromium', { skip: missing('chromium') }, () => {
   })
 
   it('takes a file, plans only, and approves the leavers', async () => {
-    const lines = readFileSync(join(folder, 'data/import/people.csv'), 'utf8').trim().split('\n')
-    const file = join(folder, 'without-mary.csv')
+    const lines = readFileSync(join(demo.folder, 'data/import/people.csv'), 'utf8').trim().split('\n')
+    const file = join(demo.folder, 'without-mary.csv')
     writeFileSync(file, lines.filter((line) => !line.includes('mary@')).join('\n'))
     await page.goto(`${demo.gatehouse}/console/imports`)
     assert.match((await page.getByText('Last run:').textContent()) ?? '', /full, applied.* by ada@corp\.example/)
