@@ -82,6 +82,8 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     .findLast(({ kind }) => kind === 'user.restored' || kind === 'user.created' || kind === 'user.activated')
   const since = opened?.at ?? new Date(0)
   const story = inOrder.filter(({ at, kind }) => at >= since && kind !== 'user.created')
+  // Whoever is erased was shut out before, and what was to be done for that is to be done still.
+  const ended = story.find(({ kind }) => ENDS.has(kind)) ?? end
   const missing = story.findLast(({ kind, at }) => kind === 'user.missing' && at <= end.at)
   const lines: EvidenceLine[] = []
   const run = runs.find(({ id }) => id === (missing ?? end).run)
@@ -90,7 +92,7 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     lines.push({
       at: run.startedAt,
       what: 'word',
-      text: `${run.source} was read${file}, ${run.mode}, by ${run.by}: ${text((missing ?? end).details.reason)}`,
+      text: because(`${run.source} was read${file}, ${run.mode}, by ${run.by}`, (missing ?? end).details.reason),
       reference: run.id,
     })
     if (run.approvedBy)
@@ -100,23 +102,23 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     lines.push({
       at: missing.at,
       what: 'grace',
-      text: `a grace period began, until ${text(missing.details.due)}`,
+      text: missing.details.due === undefined ? 'a grace period began' : `a grace period began, until ${missing.details.due}`,
       reference: missing.run ?? '',
     })
   for (const { at, kind, actor, details, run: by } of story) {
     if (ENDS.has(kind)) {
-      lines.push({ at, what: 'state', text: `${kind.slice(5)} by ${actor}: ${text(details.reason)}`, reference: by ?? '' })
+      lines.push({ at, what: 'state', text: because(`${kind.slice(5)} by ${actor}`, details.reason), reference: by ?? '' })
       const lost = details.lost as readonly string[] | undefined
       if (lost?.length) lines.push({ at, what: 'entitlements', text: `lost ${lost.join(', ')}`, reference: by ?? '' })
     }
     // Who they are may have been settled in another run, which is another story, too.
     if (kind === 'run.approved' && by !== undefined && (by === end.run || by === missing?.run))
       lines.push({ at, what: 'approved', text: `approved by ${actor}`, reference: by ?? '' })
-    if (kind === 'session.ended' && at >= end.at)
+    if (kind === 'session.ended' && at >= ended.at)
       lines.push({
         at,
         what: 'sessions',
-        text: `${text(details.count)} session${details.count === 1 ? '' : 's'} ended, on all nodes`,
+        text: `${details.count ?? 'all'} session${details.count === 1 ? '' : 's'} ended, on all nodes`,
         reference: by ?? '',
       })
   }
@@ -124,7 +126,7 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
     lines.push({ at: end.at, what: 'sessions', text: 'no session was open', reference: end.run ?? '' })
   // What came after they were let in again is another story, too.
   const back = inOrder.slice(last + 1).find(({ kind }) => kind === 'user.restored')?.at
-  const isOfThis = (at: Date) => at >= end.at && (!back || at < back)
+  const isOfThis = (at: Date) => at >= ended.at && (!back || at < back)
   const told = jobs.filter(({ createdAt }) => isOfThis(createdAt))
   for (const job of told) {
     const how =
@@ -165,8 +167,9 @@ export function evidenceOf({ state, events, runs, jobs, tasks }: EvidenceParts):
 
 const ORDER: readonly EvidenceLine['what'][] = ['word', 'approved', 'grace', 'state', 'entitlements', 'sessions', 'told', 'task']
 
-function text(value: unknown): string {
-  return value === undefined || value === null ? '' : String(value)
+/** The reason goes when somebody is erased. */
+function because(what: string, reason: unknown): string {
+  return reason === undefined || reason === null ? what : `${what}: ${reason}`
 }
 
 /** For an auditor's spreadsheet (RFC 4180). */

@@ -38,6 +38,7 @@ export async function endAccess(ports: EndAccessPorts, tx: Tx, { user, transitio
   // Whoever was never in has no account anywhere; of whoever is erased, that was seen to before.
   if (from === 'staged' || to === 'staged' || to === 'erased') return sessionsEnded
   const userName = firstValue(user.profile, 'userName') ?? user.id
+  const takenAway = to === 'active' ? await ports.tasks.takenAway(tx, user.id) : NOTHING
   const jobs: Job[] = []
   const tasks: Task[] = []
   for (const target of policy.targets) {
@@ -59,6 +60,7 @@ export async function endAccess(ports: EndAccessPorts, tx: Tx, { user, transitio
       })
     } else if (to !== 'suspended') {
       const kind = to === 'active' ? 'give-back' : 'take-away'
+      if (kind === 'give-back' && !takenAway.has(target.name)) continue
       const opposite = await ports.tasks.finish(
         tx,
         { target: target.name, user: user.id, kind: kind === 'take-away' ? 'give-back' : 'take-away' },
@@ -92,6 +94,7 @@ export async function endAccess(ports: EndAccessPorts, tx: Tx, { user, transitio
   return sessionsEnded
 }
 
+const NOTHING: ReadonlySet<string> = new Set()
 const DAY_MS = 86_400_000
 
 /** Who cannot be told counts as somebody who has one: it is checked by a person, or told for nothing. */

@@ -86,6 +86,8 @@ export interface Tasks {
     by: { readonly actor: Actor; readonly now: Date; readonly note?: string },
   ): Promise<readonly Task[]>
   assign(tx: Tx, ids: readonly TaskId[], assignee: string): Promise<number>
+  /** Targets where the last that was to be done for somebody was to take their access away. */
+  takenAway(tx: Tx, user: UserId): Promise<ReadonlySet<string>>
   /** Open ones of which nobody has been told, or which are overdue and nobody was reminded of; marked as told. */
   takeUntold(
     tx: Tx,

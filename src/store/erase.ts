@@ -45,18 +45,29 @@ async function forgetSignIns(db: TxQueries, which: Record<string, string>): Prom
   await db('sign_ins').where(which).update({ subject: null, detail: null, steps: null })
 }
 
-/** What was planned for them goes; that there was something to do, and that it was done, stays. */
+/** What was planned for them goes; what is still to be done is done first. */
 async function forgetWork(db: TxQueries, id: UserId): Promise<void> {
   await db('import_rows').where({ user_id: id }).delete()
   await db('leavings').where({ user_id: id }).delete()
   await db('coverage_states').where({ user_id: id }).delete()
-  await db('tasks').where({ user_id: id }).update({ title: ERASED, note: null })
-  const told: { id: string; payload: unknown }[] = await db('jobs').where({ user_id: id }).select('id', 'payload')
-  for (const job of told) {
-    const payload = { ...fromJson<Record<string, unknown>>(job.payload), userName: id, reason: ERASED }
-    await db('jobs')
-      .where({ id: job.id })
-      .update({ payload: JSON.stringify(payload), last_error: null })
+  await forgetDone(db, [id])
+}
+
+/** Of those who are erased, whom it was about, once it is done. That there was something to do, and when it was done, stays. */
+export async function forgetDone(db: TxQueries, users: readonly UserId[]): Promise<void> {
+  const erased: { id: UserId }[] = await db('users')
+    .whereIn('id', [...new Set(users)])
+    .where({ state: 'erased' })
+    .select('id')
+  for (const { id } of erased) {
+    await db('tasks').where({ user_id: id }).whereNotNull('done_at').update({ title: ERASED, note: null })
+    const told: { id: string; payload: unknown }[] = await db('jobs').where({ user_id: id, state: 'done' }).select('id', 'payload')
+    for (const job of told) {
+      const payload = { ...fromJson<Record<string, unknown>>(job.payload), userName: id, reason: ERASED }
+      await db('jobs')
+        .where({ id: job.id })
+        .update({ payload: JSON.stringify(payload), last_error: null })
+    }
   }
 }
 

@@ -4,7 +4,8 @@
 import type { JobId, RunId, UserId } from '../domain/ids.ts'
 import type { Job, Jobs } from '../flows/work-ports.ts'
 import { type Db, fromJson, toDate } from './db.ts'
-import { holdRow, inside } from './transactions.ts'
+import { forgetDone } from './erase.ts'
+import { holdRow, inside, type TxQueries } from './transactions.ts'
 
 interface JobRow {
   id: JobId
@@ -81,13 +82,15 @@ export const jobs: Jobs = {
 
   async end(tx, id, { holder, now }, how) {
     const free = { holder: null, held_until: null }
-    const written: unknown = await inside(tx)('jobs')
+    const db = inside(tx)
+    const written: unknown = await db('jobs')
       .where({ id, holder, state: 'queued' })
       .update(
         how.how === 'again'
           ? { ...free, next_at: how.at, last_error: how.error.slice(0, LONGEST_ERROR) }
           : { ...free, state: how.how, ended_at: now, last_error: how.how === 'dead' ? how.error.slice(0, LONGEST_ERROR) : null },
       )
+    if (written === 1 && how.how === 'done') await forgetSaid(db, id)
     return written === 1
   },
 
@@ -97,6 +100,17 @@ export const jobs: Jobs = {
     if (target !== undefined) query.where({ target })
     return Number(await query.update({ state: 'queued', attempts: 0, next_at: now, ended_at: null }))
   },
+}
+
+/** Of a mail that was sent, to whom stays; what it says of people stays only where they are. */
+async function forgetSaid(db: TxQueries, id: JobId): Promise<void> {
+  const row: JobRow | undefined = await db('jobs').where({ id }).first()
+  if (row?.user_id) await forgetDone(db, [row.user_id])
+  if (row?.kind !== 'mail') return
+  const { to } = fromJson<{ to: string }>(row.payload)
+  await db('jobs')
+    .where({ id })
+    .update({ payload: JSON.stringify({ to, subject: '(sent)', text: '' }) })
 }
 
 export async function listJobs(

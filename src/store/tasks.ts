@@ -4,6 +4,7 @@ import { actorName } from '../domain/events.ts'
 import type { RunId, TaskId, UserId } from '../domain/ids.ts'
 import type { DoneTask, Task, Tasks } from '../flows/work-ports.ts'
 import { type Db, toDate } from './db.ts'
+import { forgetDone } from './erase.ts'
 import { holdRow, inside } from './transactions.ts'
 
 interface TaskRow {
@@ -59,6 +60,10 @@ export const tasks: Tasks = {
         .whereIn('id', some)
         .update({ done_at: now, done_by: actorName(actor), note: note ?? null })
     }
+    await forgetDone(
+      db,
+      rows.map(({ user_id }) => user_id),
+    )
     return rows.map(toTask)
   },
 
@@ -69,6 +74,12 @@ export const tasks: Tasks = {
         .whereNull('done_at')
         .update({ assignee, mailed_at: null, reminded_at: null }),
     )
+  },
+
+  async takenAway(tx, user) {
+    const rows: { target: string; kind: Task['kind'] }[] = await inside(tx)('tasks').where({ user_id: user }).orderBy('id').select('target', 'kind')
+    const last = new Map(rows.map(({ target, kind }) => [target, kind]))
+    return new Set([...last].flatMap(([target, kind]) => (kind === 'take-away' ? [target] : [])))
   },
 
   async takeUntold(tx, { now, most, unassigned }) {

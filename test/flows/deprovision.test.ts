@@ -10,6 +10,7 @@ import type { SessionId, UserId } from '../../src/domain/ids.ts'
 import { MOST_ATTEMPTS } from '../../src/domain/retries.ts'
 import { actOnLeavings } from '../../src/flows/act-on-leavings.ts'
 import { deliverJobs } from '../../src/flows/deliver-jobs.ts'
+import { changeState } from '../../src/flows/change-state.ts'
 import { eraseDue } from '../../src/flows/erase-due.ts'
 import { finishTasks } from '../../src/flows/finish-tasks.ts'
 import { MAIL, tellTasks } from '../../src/flows/tell-tasks.ts'
@@ -161,7 +162,6 @@ for (const dialect of dialects) {
       })
 
       it('never tells an earlier word after a later one', async () => {
-        const { changeState } = await import('../../src/flows/change-state.ts')
         const { id: user } = await at.user('e3@corp.example')
         const policy = await at.policy()
         for (const to of ['suspended', 'active', 'deprovisioned'] as const)
@@ -186,6 +186,53 @@ for (const dialect of dialects) {
         const run = await at.run()
         assert.equal(run.counts.refused, 1, JSON.stringify(run.counts))
         assert.equal((await at.rows(run.id, 'refused'))[0]?.planned.code, 'user.erased')
+      })
+    })
+
+    describe('of whoever is erased before all of it is done', () => {
+      fresh({ targets: TARGETS, sources: [hr({ lifecycle: { leavers: 'deprovision', returns: 'revive' } })] })
+      const change = async (user: UserId, to: 'deprovisioned' | 'erased' | 'active') =>
+        changeState(at.ports, { user, to, reason: 'asked', policy: await at.policy(), actor: OPERATOR, now: at.now })
+      const evidence = async (user: UserId) => evidenceOf(await evidenceParts(at.db, user))
+
+      it('keeps what is still to be done, and forgets who it was about when it is', async () => {
+        at.putMany(2)
+        await at.run()
+        const { id: user } = await at.user('e1@corp.example')
+        await change(user, 'deprovisioned')
+        const titles = async () => (await listTasks(at.db, { done: true, user, limit: 10 })).map(({ title }) => title).sort()
+        const before = await titles()
+        at.later(1)
+        await change(user, 'erased')
+        assert.deepEqual(await titles(), before)
+        const open = await evidence(user)
+        assert.equal(open?.complete, false)
+        assert.deepEqual(
+          open.lines.map(({ what }) => what),
+          ['state', 'state', 'sessions', 'told', 'task', 'task'],
+        )
+        assert.ok(
+          open.lines.every(({ text }) => !/(: |until )$/.test(text)),
+          'what is forgotten is left out',
+        )
+        const told: unknown[] = []
+        await deliver(() => ({ deliver: async ({ payload }) => void told.push(payload) }))
+        assert.deepEqual(told, [{ state: 'deprovisioned', userName: 'e1@corp.example', reason: 'asked' }])
+        await finishTasks(at.ports, { note: 'collected from e1', actor: OPERATOR, now: at.now })
+        assert.ok((await evidence(user))?.complete)
+        const kept = JSON.stringify([await listTasks(at.db, { done: true, user, limit: 10 }), await listJobs(at.db, { user, limit: 10 })])
+        assert.doesNotMatch(kept, /e1@corp|from e1/)
+      })
+
+      it('asks for nothing back that was never taken away', async () => {
+        const { id: user } = await at.user('e2@corp.example')
+        await change(user, 'deprovisioned')
+        await finishTasks(at.ports, { actor: OPERATOR, now: at.now })
+        const more = { name: 'parking', kind: 'manual' }
+        await at.apply({ targets: [...TARGETS, more], sources: [hr({ lifecycle: { leavers: 'deprovision', returns: 'revive' } })] })
+        await change(user, 'active')
+        const open = await listTasks(at.db, { done: false, user, limit: 10 })
+        assert.deepEqual(open.map(({ target, kind }) => `${kind} ${target}`).sort(), ['give-back badges', 'give-back keys'])
       })
     })
 
@@ -271,7 +318,6 @@ for (const dialect of dialects) {
         const first = await at.run()
         assert.deepEqual([first.counts.create, first.counts.passed], [3, 1])
         assert.equal((await at.user('e1@corp.example')).state, 'staged')
-        const { changeState } = await import('../../src/flows/change-state.ts')
         for (const n of [1, 2, 3]) {
           const { id: user } = await at.user(`e${n}@corp.example`)
           await changeState(at.ports, { user, to: 'active', reason: 'come in', policy: await at.policy(), actor: OPERATOR, now: at.now })
