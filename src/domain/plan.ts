@@ -62,25 +62,32 @@ export function planned({ outcome, explanation }: Decision, { approve, lifecycle
     return { ...WITHOUT_EFFECT, decision: 'disputed', status: 'waiting', why: detail, code, candidates }
   }
   const decision = decisionOf(outcome)
-  const { user, attributes, entitled, transition, link } = outcome
+  const { user, attributes, entitled, transition, leaving, link } = outcome
+  // Whom a source does not name any more may keep all they have.
+  const isNoted = decision === 'leaver' && !transition && !leaving
   const label = firstValue(user.profile, 'userName')
   // By assignment: this is made twice for every row.
   const made: { -readonly [Field in keyof Planned]: Planned[Field] } = {
     decision,
-    status: decision === 'unchanged' || approval(decision, approve, lifecycle.returns) === 'auto' ? 'approved' : 'waiting',
+    status: isNoted || approval(decision, approve, lifecycle.returns) === 'auto' ? 'approved' : 'waiting',
     user: user.id,
     basis: user.version,
-    why: explanation.lifecycle ?? explanation.match?.why ?? 'the source says something else than before',
+    why: whyOf(decision, explanation),
     attributes,
     gained: entitled.gained,
     lost: entitled.lost,
     candidates: explanation.match?.candidates ?? [],
-    harms: outcome.kind === 'create' ? [] : harmsOf(outcome, decision),
+    harms: outcome.kind === 'create' || isNoted ? [] : harmsOf(outcome, decision),
     writes: outcome.kind !== 'unchanged' || outcome.recordMoved || outcome.revisionMoved || link !== undefined,
   }
   if (label !== undefined) made.label = label
   if (transition) made.to = transition.to
   return made
+}
+
+function whyOf(decision: PlanDecision, { lifecycle, match }: Decision['explanation']): string {
+  const why = lifecycle ?? match?.why ?? 'the source says something else than before'
+  return decision === 'link' && lifecycle !== undefined && match ? `${match.why}; ${lifecycle}` : why
 }
 
 function decisionOf({ kind, link, transition, leaving, record, recordMoved }: Change): PlanDecision {

@@ -195,9 +195,14 @@ export interface Imports {
   rewrite(tx: Tx, run: RunId, rows: readonly PlanRow[]): Promise<void>
   /**
    * All that waits goes ahead, but for rows that nobody can decide by a yes.
-   * @param decision only rows of this class; what would change somebody and is of another one waits from now on
+   * @param which decision: only rows of this class; what would change somebody and is of another one waits from now on.
+   * stay: people who are not to be taken for leavers
    */
-  approveAll(tx: Tx, run: RunId, decision?: PlanDecision): Promise<number>
+  approveAll(
+    tx: Tx,
+    run: RunId,
+    which: { readonly decision?: PlanDecision | undefined; readonly stay: ReadonlySet<UserId> },
+  ): Promise<number>
   setStatus(tx: Tx, run: RunId, seqs: readonly number[], status: RowStatus): Promise<void>
   /** Nothing of it waits for anybody any more. */
   withdraw(tx: Tx, run: RunId): Promise<void>

@@ -7,6 +7,7 @@ import type { RunId } from '../domain/ids.ts'
 import type { ImportSource, Policy } from '../domain/policy.ts'
 import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
 import { type ApplyPorts, applyImport } from './apply-import.ts'
+import { askedAbout } from './asked-about.ts'
 import { type Connector, FeedFailure } from './feed-ports.ts'
 import type { Holder, ImportRun, Running } from './import-ports.ts'
 import { PolicyMoved, type Tx } from './ports.ts'
@@ -207,8 +208,9 @@ async function work(ports: RunImportPorts, ask: RunImport, fresh: ImportRun, kee
     }
     const told = approved ? { approvedBy: run.actor, approvedAt: clock().toISOString() } : {}
     const turned: ImportRun = { ...run, phase: 'applying', details: { ...run.details, ...told } }
+    const stay = approved ? await askedAbout(ports, run.id) : undefined
     await ports.inTransaction(async (tx) => {
-      if (approved) await ports.imports.approveAll(tx, run.id)
+      if (stay) await ports.imports.approveAll(tx, run.id, { stay })
       await keep(tx, turned)
       await ports.imports.supersede(tx, turned, clock())
     })

@@ -7,6 +7,7 @@ import type { RunId, UserId } from '../domain/ids.ts'
 import { type PlanDecision, planned } from '../domain/plan.ts'
 import type { Policy } from '../domain/policy.ts'
 import { applyImport, applyRows } from './apply-import.ts'
+import { askedAbout } from './asked-about.ts'
 import { decideRows } from './decide-rows.ts'
 import { FeedFailure } from './feed-ports.ts'
 import type { Holder, ImportRun, PlanRow } from './import-ports.ts'
@@ -51,6 +52,7 @@ export async function approveRun(ports: SettlePorts, ask: SettleRows & { readonl
     ports,
     ask,
     async (run, keep) => {
+      const stay = await askedAbout(ports, run.id)
       if (run.state === 'waiting') {
         const details = { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() }
         let current: ImportRun = { ...run, state: 'running', phase: 'applying', details }
@@ -62,7 +64,9 @@ export async function approveRun(ports: SettlePorts, ask: SettleRows & { readonl
           const last = rows.at(-1)
           if (!last) return finish(ports, runAsk(ask), current)
           after = last.seq
-          const meant = rows.filter((row) => row.planned.decision !== 'disputed')
+          const meant = rows.filter(
+            ({ planned: { decision: planned, user } }) => planned !== 'disputed' && !(planned === 'leaver' && user && stay.has(user)),
+          )
           current = await applyRows(ports, { ...runAsk(ask), source: ask.source.policy, run: current, keep }, meant)
         }
       }
@@ -73,7 +77,7 @@ export async function approveRun(ports: SettlePorts, ask: SettleRows & { readonl
         details: { ...run.details, approvedBy: actorName(actor), approvedAt: clock().toISOString() },
       }
       await ports.inTransaction(async (tx) => {
-        await ports.imports.approveAll(tx, run.id, decision)
+        await ports.imports.approveAll(tx, run.id, { decision, stay })
         await keep(tx, approved)
         await ports.imports.supersede(tx, approved, clock())
         await ports.audit.write(tx, [approval(run, decision, actor, clock())])
@@ -110,15 +114,18 @@ export async function settleRow(ports: SettlePorts, ask: SettleRows & { readonly
     }
     if (run.state !== 'waiting' && pick.pick !== 'ignore') return back(`the run is ${run.state}; approve it as a whole first`)
     const [row] = await ports.importReads.rowsAt(run.id, [seq])
-    if (row?.status !== 'waiting') return back(row ? `row ${seq} does not wait: it is ${row.status}` : `there is no row ${seq}`)
+    if (!row) return back(`there is no row ${seq}`)
     const { decision } = row.planned
+    // Of a plan that nothing was done of yet, what would go ahead by itself can be left out, too.
+    const isToCome = row.status === 'approved' && run.state !== 'waiting' && decision !== 'unchanged'
+    if (row.status !== 'waiting' && !(isToCome && pick.pick === 'ignore')) return back(`row ${seq} does not wait: it is ${row.status}`)
     if (pick.pick === 'yes' && decision === 'disputed') return back('it is disputed: say whom it means (a user), new, or ignore')
     if ((pick.pick === 'user' || pick.pick === 'new') && decision !== 'disputed' && decision !== 'create' && decision !== 'link')
       return back(`it is linked already (${decision}); say yes or ignore`)
     const current: ImportRun = { ...run, state: 'running' }
     if (pick.pick === 'ignore') {
       const { ignored: before = 0, waiting = 0 } = run.counts
-      const counts = { ...run.counts, ignored: before + 1, waiting: Math.max(0, waiting - 1) }
+      const counts = { ...run.counts, ignored: before + 1, waiting: Math.max(0, waiting - (row.status === 'waiting' ? 1 : 0)) }
       await ports.inTransaction(async (tx) => {
         await ports.imports.setStatus(tx, run.id, [seq], 'ignored')
         if (decision === 'disputed' || decision === 'create') await ignore(ports, tx, { row, source, actor, now })

@@ -335,7 +335,7 @@ class Staging {
   private unsure(row: PlanRow): PlanRow {
     const { user } = row.planned
     const asked = user !== undefined && this.renamed.get(user) === 'asked'
-    if (row.status !== 'approved' || (!this.nameless && !asked)) return row
+    if (row.status !== 'approved' || !row.planned.harms.includes('leavers') || (!this.nameless && !asked)) return row
     const unread = `${this.nameless} row${this.nameless === 1 ? '' : 's'} could not be read, and one may be theirs`
     const why = `${row.planned.why}; but ${asked ? 'somebody under another name may be them' : unread}`
     return { ...row, status: 'waiting', planned: { ...row.planned, why } }
@@ -355,7 +355,8 @@ class Staging {
         return { place, externalId, digest, said, gone: gone === true, known: known.has(at) }
       })
       const plan = await this.plan(named)
-      await this.write([...plan.rows, ...rows.filter(isOld).map((row) => this.overtaken(row))], plan.claims)
+      const again = plan.rows.map((row) => this.unsure(row))
+      await this.write([...again, ...rows.filter(isOld).map((row) => this.overtaken(row))], plan.claims)
     }
   }
 

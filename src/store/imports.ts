@@ -126,12 +126,13 @@ export const imports: Imports = {
     )
   },
 
-  async approveAll(tx, run, decision) {
+  async approveAll(tx, run, { decision, stay }) {
     const rows = () => inside(tx)('import_rows').where({ run_id: run })
     if (decision !== undefined)
       await rows().where({ status: 'approved' }).whereNotIn('decision', [decision, 'unchanged']).update({ status: 'waiting' })
     const query = rows().where({ status: 'waiting' }).whereNot({ decision: 'disputed' })
     if (decision !== undefined) query.where({ decision })
+    if (stay.size) query.whereRaw(`not (decision = 'leaver' and ${amongKeys(inside(tx).dialect, 'user_id')})`, [JSON.stringify([...stay])])
     return Number(await query.update({ status: 'approved' }))
   },
 

@@ -77,7 +77,10 @@ export const tasks: Tasks = {
   },
 
   async takenAway(tx, user) {
-    const rows: { target: string; kind: Task['kind'] }[] = await inside(tx)('tasks').where({ user_id: user }).orderBy('id').select('target', 'kind')
+    const rows: { target: string; kind: Task['kind'] }[] = await inside(tx)('tasks')
+      .where({ user_id: user })
+      .orderBy('id')
+      .select('target', 'kind')
     const last = new Map(rows.map(({ target, kind }) => [target, kind]))
     return new Set([...last].flatMap(([target, kind]) => (kind === 'take-away' ? [target] : [])))
   },

@@ -181,6 +181,49 @@ for (const dialect of dialects) {
       })
     })
 
+    describe('of a source of which nothing follows when it stops naming somebody', () => {
+      fresh({ sources: [hr({ lifecycle: { leavers: 'nothing' }, approve: { new: 'auto', update: 'auto', leaver: 'ask' } })] })
+
+      it('notes who has left, and neither asks nor holds, because nobody loses anything', async () => {
+        at.putMany(5)
+        await at.run()
+        for (const key of ['E1', 'E2']) at.drop(key)
+        const run = await at.run()
+        assert.deepEqual(
+          [run.state, run.counts.leaver, run.details.harmed?.leavers, run.details.causes?.map(({ code }) => code)],
+          ['done', 2, 0, undefined],
+        )
+        assert.equal((await at.user('e1@corp.example')).state, 'active')
+      })
+    })
+
+    describe('whose keys have all changed', () => {
+      fresh()
+
+      it('takes nobody for a leaver of whom it asks whether they are called something else', async () => {
+        at.putMany(6)
+        await at.run()
+        for (const n of [1, 2, 3, 4, 5, 6]) {
+          at.drop(`E${n}`)
+          at.put(`N${n}`, { email: `e${n}@corp.example`, department: 'Sales' })
+        }
+        const run = await at.run()
+        assert.deepEqual([run.state, run.counts.disputed, run.counts.leaver], ['held', 6, 6])
+        const approved = await at.approve(run.id)
+        assert.ok(approved.outcome === 'applied' && approved.run.state === 'waiting', JSON.stringify(approved))
+        await at.approve(run.id, 'leaver')
+        assert.deepEqual(new Set((await at.users()).map(({ state }) => state)), new Set(['active']))
+        for (const { seq, planned } of await at.rows(run.id, 'disputed')) {
+          const [candidate] = planned.candidates
+          assert.equal((await at.settle(run.id, seq, { pick: 'user', user: candidate?.user as never })).outcome, 'applied')
+        }
+        await at.approve(run.id)
+        const after = await at.users()
+        assert.deepEqual([after.length, new Set(after.map(({ state }) => state))], [6, new Set(['active'])])
+        assert.deepEqual(countsOf(await at.run()), { unchanged: 6 })
+      })
+    })
+
     describe('that a person has to look at first', () => {
       fresh({ sources: [hr({ approve: { new: 'ask', exact: 'ask', update: 'ask', leaver: 'ask' } })] })
 
@@ -207,6 +250,18 @@ for (const dialect of dialects) {
         assert.equal((await at.users()).length, 4)
         const twice = await at.approve(run.id)
         assert.equal(twice.outcome, 'refused')
+      })
+
+      it('leaves out of a plan what a person wants left out before anything of it is done', async () => {
+        at.put('E10', { email: 'e10@corp.example', department: 'Sales' })
+        const run = await at.run({ planOnly: true })
+        const [row] = await at.rows(run.id, 'create')
+        const ignored = await at.settle(run.id, row?.seq ?? 0, { pick: 'ignore' })
+        assert.ok(ignored.outcome === 'applied' && ignored.run.state === 'planned', JSON.stringify(ignored))
+        await at.approve(run.id)
+        assert.equal((await at.users()).length, 4)
+        at.drop('E10')
+        await at.run()
       })
 
       it('leaves out whoever was changed since', async () => {
