@@ -36,8 +36,11 @@ export function readPolicyFile(text: string): ReadPolicyFile {
       place,
     }
   }
-  if (document.contents !== null && !isMap(document.contents)) {
-    return { faults: [{ path: '(the whole file)', message: 'write «connections:» and «apps:»', line: 1 }], place }
+  if (!isMap(document.contents) || !document.contents.items.length) {
+    const message = `there is nothing in it to apply; write ${Object.values(listedDocuments)
+      .map((one) => `«${one}:»`)
+      .join(', ')}, or what else is to be in force`
+    return { faults: [{ path: '(the whole file)', message, line: 1 }], place }
   }
   const parsed = parsePolicyFile(document.toJS())
   return 'file' in parsed ? { file: parsed.file, faults: [], place } : { faults: place(parsed.faults), place }

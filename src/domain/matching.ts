@@ -188,13 +188,14 @@ const CASELESS = new Set([
 
 /** Whom the source means: the NameID with its format, or an attribute the administrator chose; and whether it may. */
 export function identify(record: SourceRecord, policy: SourcePolicy): ExternalId | Refusal {
-  const found = externalIdOf(record, policy.externalId)
+  const found = externalIdOf(record, policy.externalId, policy.imports ? 'key' : 'externalId')
   if (!('key' in found) || !policy.subjects || policy.subjects.matches(found.value)) return found
   const compared = { expected: policy.subjects.text, came: found.value }
   return refuse('subject.outside', `«${found.value}» is not among the subjects of ${policy.name}: ${policy.subjects.text}`, compared)
 }
 
-function externalIdOf(record: SourceRecord, path: SourcePath): ExternalId | Refusal {
+/** @param field what the document calls it */
+function externalIdOf(record: SourceRecord, path: SourcePath, field: 'key' | 'externalId'): ExternalId | Refusal {
   if (path.root === 'nameID') {
     if (!record.nameId) return refuse('subject.missing', 'the assertion names nobody: it has no NameID')
     if (record.nameId.format === TRANSIENT) {
@@ -208,8 +209,8 @@ function externalIdOf(record: SourceRecord, path: SourcePath): ExternalId | Refu
   const name = nameIn(record, path.name)
   const values = (name === undefined ? undefined : record.attributes[name]) ?? []
   const [value, second] = path.index === undefined ? values : [values[path.index]]
-  if (value === undefined || value.trim() === '') return refuse('subject.missing', `externalId: attribute ${path.name} is missing or empty`)
-  if (second !== undefined) return refuse('subject.missing', `externalId: attribute ${path.name} has several values`)
+  if (value === undefined || value.trim() === '') return refuse('subject.missing', `${field}: attribute ${path.name} is missing or empty`)
+  if (second !== undefined) return refuse('subject.missing', `${field}: attribute ${path.name} has several values`)
   return checked({ key: `attribute ${path.name} ${foldKey(value)}`, value: value.trim() })
 }
 

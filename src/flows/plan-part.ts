@@ -101,8 +101,12 @@ export class Planner {
         plan.push(made)
         noteRenamed(renamed, found.decision)
       } else {
-        sums.count(row.gone ? 'passed' : 'unchanged')
-        if (row.gone && !row.known) unknownGone.push(key)
+        if (!row.gone) sums.count('unchanged')
+        // Of somebody who has left before, nothing is said anew.
+        else if (!row.known) {
+          sums.count('passed')
+          unknownGone.push(key)
+        }
       }
     }
     return part

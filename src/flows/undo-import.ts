@@ -115,7 +115,8 @@ async function begin(
   const until = new Date(now.getTime() + LEASE_MS)
   return ports.inTransaction(async (tx) => {
     const found = await ports.imports.take(tx, id)
-    if (found?.kind !== 'import') return `there is no import ${id}`
+    if (!found) return `there is no import ${id}`
+    if (found.kind === 'undo') return 'it is a taking back itself; import again to bring things back to what the source says'
     const running = await ports.imports.running(tx, found.source)
     if (found.details.undoneBy) return `it was taken back already (${found.details.undoneBy})`
     if (!(found.counts.applied ?? 0)) return 'it has applied nothing, so there is nothing to take back'

@@ -42,6 +42,7 @@ export function summaryOf({ counts, state }: ImportRun): ImportSummary {
 /** Whether leavers can be seen by it. */
 export function sightOf({ mode, details, kind }: ImportRun): string {
   if (kind === 'undo') return 'An import is taken back.'
+  if (details.leaversUnknown) return `It could not see who has left: ${details.leaversUnknown}.`
   if (mode === 'full') return 'A full run: whoever is not in the feed has left.'
   return details.seesLeavers
     ? 'An incremental run of a source that says who has left, too.'
@@ -97,7 +98,7 @@ export function runJson(run: ImportRun, source: string) {
     ...(details.undoes ? { undoes: details.undoes } : {}),
     ...(details.undoneBy ? { undoneBy: details.undoneBy } : {}),
     sees: sightOf(run),
-    detectsLeavers: mode === 'full' || details.seesLeavers === true,
+    detectsLeavers: !details.leaversUnknown && (mode === 'full' || details.seesLeavers === true),
     by: actor,
     startedAt,
     ...(finishedAt ? { finishedAt } : {}),

@@ -15,6 +15,8 @@ export interface UserLine {
   readonly userName: string
   readonly state: LifecycleState
   readonly createdAt: Date
+  /** When they came into this state. */
+  readonly stateSince: Date
   readonly updatedAt: Date
 }
 
@@ -166,7 +168,14 @@ function signInQuery(knex: import('knex').Knex) {
 }
 
 function toLine(row: UserRow): UserLine {
-  return { id: row.id, userName: row.user_name, state: row.state, createdAt: toDate(row.created_at), updatedAt: toDate(row.updated_at) }
+  return {
+    id: row.id,
+    userName: row.user_name,
+    state: row.state,
+    createdAt: toDate(row.created_at),
+    updatedAt: toDate(row.updated_at),
+    stateSince: toDate(row.state_since),
+  }
 }
 
 function toSignIn(row: SignInRow): SignInLine {

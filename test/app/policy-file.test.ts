@@ -140,7 +140,10 @@ describe('the policy file', () => {
     )
     assert.equal(readPolicyFile('connections: [').faults[0]?.path, '(YAML)')
     assert.equal(readPolicyFile('- a list').faults.length, 1)
-    assert.deepEqual(readPolicyFile('').file, { connections: [], sources: [], targets: [], apps: [] })
+    // One that was cut off is not to take everything out of force.
+    for (const text of ['', '# connections:\n', '{}'])
+      assert.match(readPolicyFile(text).faults[0]?.message ?? '', /nothing in it to apply; write «connections:», .*«sources:»/)
+    assert.deepEqual(readPolicyFile('connections: []').file, { connections: [], sources: [], targets: [], apps: [] })
   })
 
   it('comes out as it went in', () => {

@@ -133,6 +133,26 @@ targets:
     assert.deepEqual([forced.exit, forced.outcome, forced.applied], [0, 'applied', 4])
   })
 
+  it('says what it cannot find, and does nothing then', () => {
+    const wrong = [
+      [['tasks', 'done', '--target', 'nowhere'], /No task is open for nowhere/],
+      [['tasks', 'assign', 'bob@corp.example', 'tsk_nothing'], /0 of 1 given .* are not open/],
+      [['jobs', 'retry', 'job_nothing'], /0 will be tried again/],
+      [['apply', '--prune', '-f', file('cut-off.yaml', '')], /nothing in it to apply/],
+    ] as const
+    for (const [args, why] of wrong) {
+      const { exit, err } = gatehouse(...args)
+      assert.match(err, why)
+      assert.notEqual(exit, 0)
+    }
+  })
+
+  it('does not say of somebody shut out that a policy is to blame', () => {
+    const { out } = gatehouse('user', 'show', 'e9@corp.example')
+    assert.match(out, /deprovisioned/)
+    assert.doesNotMatch(out, /older policy/)
+  })
+
   it('takes a run back', () => {
     const [{ run }] = json('runs').runs
     const plan = json('undo', run, '--plan-only')
@@ -156,5 +176,12 @@ targets:
     assert.equal(gatehouse('tasks', 'done').exit, 2)
     assert.match(gatehouse('import', '--help').out, /Exit codes: 0 applied, 3/)
     assert.equal(importing(join(folder, 'ten.csv')).exit, 0, 'and the next one works')
+  })
+
+  it('says of a cut-off feed that it does not show who has left', () => {
+    const cut = file('cut-off.csv', 'employeeNumber,email,department\nE0,e0@corp.example,"Sal')
+    const { exit, sees, detectsLeavers } = importing(cut)
+    assert.equal(exit, 4)
+    assert.deepEqual([detectsLeavers, /^It could not see who has left: the feed is cut off/.test(sees)], [false, true])
   })
 })

@@ -6,7 +6,10 @@ import { plain, print, time } from './output.ts'
 
 export function printRun(run: ImportRun, source: string): void {
   const { mode, state, details, counts, id } = run
-  print(`${id}  ${source}, ${mode} run, ${state}${run.finishedAt ? ` since ${time(run.finishedAt)}` : ''}`)
+  const what = run.kind === 'undo' ? `taking back ${details.undoes ?? 'a run'}` : `${mode} run`
+  // When it was taken back is what the other run says.
+  const since = run.finishedAt && (state === 'undone' ? `, applied ${time(run.finishedAt)}` : ` since ${time(run.finishedAt)}`)
+  print(`${id}  ${source}, ${what}, ${state}${since ?? ''}`)
   print(sightOf(run))
   const summary = Object.entries(summaryOf(run))
   print(summary.map(([name, count]) => `${name} ${count}`).join('  '))

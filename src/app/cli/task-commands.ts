@@ -104,6 +104,7 @@ async function done(ids: readonly string[], options: { all: boolean; target?: st
       const missing = ids.filter((id) => !finished.some((task) => task.id === id))
       throw new CommandFailure(`${finished.length} done; these are not open: ${missing.map(plain).join(', ')}.`)
     }
+    if (!finished.length && options.target !== undefined) throw new CommandFailure(`No task is open for ${plain(options.target)}.`)
     if (options.json) return printJson({ done: finished.map(({ id }) => id) })
     print(`${finished.length} done.`)
   })
@@ -114,6 +115,10 @@ async function assign(who: string, ids: readonly string[], options: { json: bool
   await atWork(async ({ db }) => {
     const ports = portsOf(db)
     const count = await ports.inTransaction((tx) => ports.tasks.assign(tx, ids as TaskId[], who))
+    if (count < ids.length)
+      throw new CommandFailure(
+        `${count} of ${ids.length} given to ${plain(who)}; the others are not open. «gatehouse tasks» lists those that are.`,
+      )
     if (options.json) return printJson({ assigned: count })
     print(`${count} of ${ids.length} given to ${plain(who)}.`)
   })
@@ -146,6 +151,8 @@ async function retry(ids: readonly string[], options: { all: boolean; target?: s
     const ports = portsOf(db)
     const which = ids.length ? { ids: ids as JobId[] } : options.target === undefined ? {} : { target: options.target }
     const count = await ports.inTransaction((tx) => ports.jobs.revive(tx, which, now))
+    if (count < ids.length || (!count && options.target !== undefined))
+      throw new CommandFailure(`${count} will be tried again; «gatehouse jobs --state dead» lists those that can be.`)
     if (options.json) return printJson({ retried: count })
     print(`${count} will be tried again.`)
   })

@@ -97,7 +97,7 @@ async function list(options: { state?: LifecycleState; search?: string; limit: n
     if (options.json) return printJson({ users })
     printTable(
       ['USER NAME', 'STATE', 'SINCE', 'ID'],
-      users.map((one) => [plain(one.userName), one.state, time(one.createdAt), one.id]),
+      users.map((one) => [plain(one.userName), one.state, time(one.stateSince), one.id]),
     )
     if (users.length === options.limit) print(`(the first ${options.limit}; --limit shows more)`)
   })
@@ -115,7 +115,8 @@ async function show(who: string, options: { reveal: boolean; json: boolean }): P
     print(`${user.id}  ${user.sessions} open session${user.sessions === 1 ? '' : 's'}`)
     for (const { source, to, due, reason } of user.leaving)
       print(`Will be ${to} on ${time(due)}, because of ${source}: ${plain(reason)}. Whoever is named again by then stays.`)
-    if (user.revision < revision && user.state !== 'erased')
+    // Of whoever is shut out, entitlements are derived again when they come back.
+    if (user.revision < revision && (user.state === 'active' || user.state === 'staged'))
       print('Derived under an older policy; the next sign-in, or «gatehouse reapply», brings it up to date.')
     print('')
     printTable(

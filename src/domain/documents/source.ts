@@ -27,7 +27,7 @@ const csv = z
     folder: withinImports.optional(),
     delimiter: z
       .union([z.literal('auto'), z.literal('tab').transform(() => '\t'), z.string().min(1).max(4)], {
-        error: 'write auto, tab, or the character between two columns',
+        error: 'write auto, tab, or what stands between two columns: one character to four',
       })
       .default('auto'),
     quote: z.string().length(1, 'write one character').default('"'),
@@ -42,6 +42,10 @@ const csv = z
     lists: z.record(z.string().min(1), z.string().min(1).max(4)).default({}),
   })
   .refine((one) => !(one.file && one.folder), { error: 'write file or folder, not both', path: ['folder'] })
+  .refine((one) => one.delimiter === 'auto' || !(one.delimiter.includes(one.quote) || /[\r\n]/.test(one.delimiter)), {
+    error: 'it cannot hold the quote or a line break',
+    path: ['delimiter'],
+  })
 
 const distinguishedName = z.string().min(3, 'write a distinguished name, like dc=example,dc=com')
 
