@@ -69,7 +69,8 @@ export interface TestPostgres {
   stop(): Promise<void>
 }
 
-export async function startPostgres(): Promise<TestPostgres> {
+/** @param settings other than the server's own, by their names */
+export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<TestPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'gatehouse-pg-'))
   // Run by root, the server is another user's and has to get in.
   chmodSync(folder, 0o755)
@@ -81,6 +82,7 @@ export async function startPostgres(): Promise<TestPostgres> {
     password: 'postgres',
     createPostgresUser: true,
     persistent: true,
+    postgresFlags: Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
     onLog: () => {},
     onError: () => {},
   }
