@@ -1,6 +1,7 @@
 // Deletes what is known of a person.
 
 import type { SourceId, UserId } from '../domain/ids.ts'
+import { amongKeys } from './bulk.ts'
 import { fromJson } from './db.ts'
 import { makeTombstone } from './tombstones.ts'
 import type { TxQueries } from './transactions.ts'
@@ -55,9 +56,10 @@ async function forgetWork(db: TxQueries, id: UserId): Promise<void> {
 
 /** Of those who are erased, whom it was about, once it is done. That there was something to do, and when it was done, stays. */
 export async function forgetDone(db: TxQueries, users: readonly UserId[]): Promise<void> {
+  if (!users.length) return
   const erased: { id: UserId }[] = await db('users')
-    .whereIn('id', [...new Set(users)])
     .where({ state: 'erased' })
+    .whereRaw(amongKeys(db.dialect, 'id'), [JSON.stringify(users)])
     .select('id')
   for (const { id } of erased) {
     await db('tasks').where({ user_id: id }).whereNotNull('done_at').update({ title: ERASED, note: null })

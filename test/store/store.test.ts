@@ -20,6 +20,7 @@ import type { SignIn, Tx } from '../../src/flows/ports.ts'
 import { sweepExpired } from '../../src/flows/sweep-expired.ts'
 import { NOTHING_INSECURE } from '../../src/http/saml/names.ts'
 import { findSignIn, findUser, listUsers } from '../../src/store/console-reads.ts'
+import { forgetDone } from '../../src/store/erase.ts'
 import { gateReads } from '../../src/store/gate-reads.ts'
 import { policyReader } from '../../src/store/policies.ts'
 import { findToken } from '../../src/store/tokens.ts'
@@ -138,6 +139,11 @@ for (const dialect of dialects) {
       process.off('warning', note)
       assert.deepEqual(answers, [{ text: 'a' }, { text: 'b' }, { text: 'c' }])
       assert.deepEqual(warnings, [])
+    })
+
+    it('looks for erased people among however many whose tasks are done at once', async () => {
+      const many = Array.from({ length: 70_000 }, (_, i) => `usr_${i}` as UserId)
+      await database.db.inTransaction((tx) => forgetDone(inside(tx), many))
     })
 
     it('looks again when another transaction was first', async () => {
