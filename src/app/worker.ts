@@ -177,9 +177,10 @@ function piecesOfWork({
       }
       const code = await runImport(['import', name, '--full', '--file', taken, '--begun-by', 'system folder'])
       // 1 failed, 2 wrong: whoever put it there finds it, and the run says why.
-      renameSync(taken, place(code === 1 || code === 2 ? 'failed' : 'done'))
+      const failed = code === 1 || code === 2
+      renameSync(taken, place(failed ? 'failed' : 'done'))
       const told = { source: name, file, code }
-      if (code === 1 || code === 2) log.warn(told, 'a file from the watched folder could not be imported; it is in the folder failed')
+      if (failed) log.warn(told, 'a file from the watched folder could not be imported; it is in the folder failed')
       else log.info(told, 'a file from the watched folder was imported')
     }
   }

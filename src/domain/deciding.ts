@@ -32,6 +32,9 @@ export interface Known {
   readonly given?: User
 }
 
+/** Of somebody to whom nobody is linked. */
+export const NOBODY: Known = { records: [] }
+
 export type Question =
   /** Whom does the source's external id lead to? Answered by Known. */
   | { readonly about: 'subject'; readonly source: SourceId; readonly externalId: ExternalId }

@@ -27,6 +27,11 @@ export interface Entitlements {
 /** Licence -> how many seats are taken, by anybody. */
 export type SeatsTaken = ReadonlyMap<string, number>
 
+/** Name -> seats. */
+export function licencesOf({ rules }: Entitlements): ReadonlyMap<string, number> {
+  return new Map(rules.flatMap(({ name, seats }) => (seats === undefined ? [] : [[name, seats] as const])))
+}
+
 export interface Entitled {
   readonly grants: readonly Grant[]
   readonly gained: readonly string[]

@@ -2,8 +2,8 @@
 // has moved since, or that would come to something else, is left out and said so. A batch and its place are written together, so
 // that whoever goes on after a crash doubles nothing and leaves nothing out.
 
-import type { Known, Question } from '../domain/deciding.ts'
-import type { SeatsTaken } from '../domain/entitlements.ts'
+import { type Known, NOBODY, type Question } from '../domain/deciding.ts'
+import { licencesOf, type SeatsTaken } from '../domain/entitlements.ts'
 import type { Actor } from '../domain/events.ts'
 import type { UserId } from '../domain/ids.ts'
 import { keyName } from '../domain/keys.ts'
@@ -40,7 +40,7 @@ export async function applyImport(ports: ApplyPorts, ask: ApplyImport): Promise<
   let run = ask.run
   // While one batch is written, the next are decided; what the first changes of their people shows in their versions. How many seats
   // of a licence are free does not.
-  const most = licencesOf(ask.policy).size ? 1 : AHEAD
+  const most = licencesOf(ask.policy.entitlements).size ? 1 : AHEAD
   const ahead = [decideBatch(ports, ask, run.cursor)]
   for (;;) {
     while (ahead.length < most) ahead.push(decideNext(ports, ask, ahead.at(-1) as Promise<Batch>))
@@ -125,7 +125,7 @@ async function decideAgain(
       askAll: sparing(answerAll, presumed),
     },
   )
-  const licences = licencesOf(policy)
+  const licences = licencesOf(policy.entitlements)
   const changes: RowChange[] = []
   const moved: number[] = []
   for (const [at, row] of rows.entries()) {
@@ -154,12 +154,6 @@ function speaker({ id, name }: SourcePolicy): Actor {
   return { kind: 'source', id, name }
 }
 
-/** Name -> seats. */
-function licencesOf({ entitlements }: Policy): ReadonlyMap<string, number> {
-  return new Map(entitlements.rules.flatMap(({ name, seats }) => (seats === undefined ? [] : [[name, seats] as const])))
-}
-
-const NOBODY: Known = { records: [] }
 const NO_HOLDERS: readonly Holder[] = []
 
 async function writeBatch(ports: ApplyPorts, ask: ApplyImport, batch: Batch): Promise<ImportRun> {
@@ -272,7 +266,7 @@ async function seated(ports: ApplyPorts, tx: Tx, { policy, changes }: { policy: 
     for (const [name, by] of Object.entries(change.entitled.seats)) if (by > 0) wanted.set(name, (wanted.get(name) ?? 0) + by)
   if (!wanted.size) return true
   const [taken] = (await ports.users.answerAll(tx, [{ about: 'seats', licences: [...wanted.keys()] }])) as readonly [SeatsTaken]
-  const licences = licencesOf(policy)
+  const licences = licencesOf(policy.entitlements)
   return [...wanted].every(([name, by]) => (taken.get(name) ?? 0) + by <= (licences.get(name) ?? 0))
 }
 

@@ -38,7 +38,8 @@ export async function endAccess(ports: EndAccessPorts, tx: Tx, { user, transitio
   // Whoever was never in has no account anywhere; of whoever is erased, that was seen to before.
   if (from === 'staged' || to === 'staged' || to === 'erased') return sessionsEnded
   const userName = firstValue(user.profile, 'userName') ?? user.id
-  const takenAway = to === 'active' ? await ports.tasks.takenAway(tx, user.id) : NOTHING
+  const givesBack = to === 'active' && policy.targets.some(({ spec }) => spec.kind === 'manual')
+  const takenAway = givesBack ? await ports.tasks.takenAway(tx, user.id) : NOTHING
   const jobs: Job[] = []
   const tasks: Task[] = []
   for (const target of policy.targets) {

@@ -1,11 +1,11 @@
-// Plans a part of a feed: what would become of each of its rows, and why. Writes nothing; what the plan as a whole has to know of the
-// part comes with it.
+// Plans a feed, part by part: what would become of each of its rows, and why. Writes nothing, and adds up what the plan comes to.
 
-import type { Known } from '../domain/deciding.ts'
+import { NOBODY } from '../domain/deciding.ts'
+import { licencesOf } from '../domain/entitlements.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
 import { type Key, keyName } from '../domain/keys.ts'
 import type { ExternalId } from '../domain/model.ts'
-import { type PlanDecision, type Planned, planned } from '../domain/plan.ts'
+import { type Planned, planned } from '../domain/plan.ts'
 import type { Policy } from '../domain/policy.ts'
 import { isRefusal } from '../domain/refusals.ts'
 import type { Harm } from '../domain/safeguard.ts'
@@ -14,7 +14,7 @@ import { sparing } from './answering.ts'
 import { type ClaimKind, claiming } from './claims.ts'
 import { type Decided, decideRows, type RowToDecide, type SeatsMeant } from './decide-rows.ts'
 import type { FeedRow } from './feed-ports.ts'
-import type { ImportReads, PlanRow } from './import-ports.ts'
+import type { ImportCounts, ImportReads, PlanRow } from './import-ports.ts'
 import type { Mint } from './ports.ts'
 
 /** A row of a feed of which it is known whom it means. */
@@ -28,67 +28,49 @@ export interface Named {
   readonly known: boolean
 }
 
-export interface FeedPart {
-  /** The number of its first row in the plan. */
-  readonly first: number
-  readonly rows: readonly Named[]
-}
-
-/** What holds for all parts of one feed. */
-export interface WholeFeed {
-  /** Of what must be there once in it. */
-  readonly salt: string
-  /** Whether there is more to know of somebody than that nobody is linked to them. */
-  readonly remembers: boolean
-}
-
 export interface PlannedPart {
   readonly rows: readonly PlanRow[]
+  /** What the rows want to have alone in this feed. */
   readonly claims: readonly (readonly [claim: number, seq: number])[]
-  readonly counts: Counts
-  readonly harmed: Readonly<Record<Harm, number>>
-  /** Whom a row has moved to another name, and whom a person has to say that of. */
-  readonly renamed: ReadonlyMap<UserId, 'moved' | 'asked'>
-  /** Keys that the source takes back without anybody here being linked to them. */
-  readonly unknownGone: readonly string[]
 }
 
-type Counts = Readonly<Partial<Record<PlanDecision | Counted, number>>>
-type Counted = 'ignored' | 'rows' | 'faults'
-
-export interface PlannerAsk {
+export interface PlanFeed {
   readonly run: RunId
   readonly source: SourcePolicy & { readonly imports: ImportRules }
   readonly policy: Policy
   readonly clock: () => Date
+  /** Whether there is more to know of somebody than that nobody is linked to them. */
+  readonly remembers: boolean
+  /** What the rows come to is added. */
+  readonly sums: Sums
 }
 
 export class Planner {
+  /** Whom a row has moved to another name, and whom a person has to say that of. */
+  readonly renamed = new Map<UserId, 'moved' | 'asked'>()
+  /** Keys that the source takes back without anybody here being linked to them. */
+  readonly unknownGone = new Set<string>()
   private readonly ports: { readonly importReads: ImportReads; readonly mint: Mint }
-  private readonly ask: PlannerAsk
-  private readonly remembers: boolean
+  private readonly ask: PlanFeed
   private readonly claimOf: (kind: ClaimKind, text: string) => number
   private readonly matchingKeys: ReadonlySet<string>
   private readonly seats: SeatsMeant = new Map()
   private readonly licensed: boolean
 
-  constructor(ports: Planner['ports'], ask: PlannerAsk, { salt, remembers }: WholeFeed) {
+  constructor(ports: Planner['ports'], ask: PlanFeed) {
     this.ports = ports
     this.ask = ask
-    this.remembers = remembers
-    this.claimOf = claiming(salt)
+    this.claimOf = claiming(ports.mint.secret())
     this.matchingKeys = new Set(ask.source.matching.map(({ by }) => keyName(by)))
-    this.licensed = ask.policy.entitlements.rules.some(({ seats }) => seats !== undefined)
+    this.licensed = licencesOf(ask.policy.entitlements).size > 0
   }
 
-  async plan({ first, rows }: FeedPart): Promise<PlannedPart> {
-    const sums = new Sums()
+  /** @param first the number of the part's first row in the plan */
+  async plan(rows: readonly Named[], first: number): Promise<PlannedPart> {
+    if (!rows.length) return { rows: [], claims: [] }
+    const { sums } = this.ask
     const plan: PlanRow[] = []
     const claims: [number, number][] = []
-    const renamed = new Map<UserId, 'moved' | 'asked'>()
-    const unknownGone: string[] = []
-    const part = { rows: plan, claims, counts: sums.counts, harmed: sums.harmed, renamed, unknownGone }
-    if (!rows.length) return part
     const decided = await this.inHalves(rows)
     const ignored = await this.ignored(rows.filter((row, at) => !row.known && decided[at] && !row.gone))
     for (const [at, row] of rows.entries()) {
@@ -99,21 +81,19 @@ export class Planner {
         const made = this.row(first + plan.length, row, found, claims)
         sums.tally(made.planned)
         plan.push(made)
-        noteRenamed(renamed, found.decision)
-      } else {
-        if (!row.gone) sums.count('unchanged')
-        // Of somebody who has left before, nothing is said anew.
-        else if (!row.known) {
-          sums.count('passed')
-          unknownGone.push(key)
-        }
+        this.noteRenamed(found.decision)
+      } else if (!row.gone) sums.count('unchanged')
+      // Of somebody who has left before, nothing is said anew.
+      else if (!row.known) {
+        sums.count('passed')
+        this.unknownGone.add(key)
       }
     }
-    return part
+    return { rows: plan, claims }
   }
 
   private async ignored(strangers: readonly Named[]): Promise<ReadonlySet<string>> {
-    if (!this.remembers || !strangers.length) return NO_KEYS
+    if (!this.ask.remembers || !strangers.length) return NO_KEYS
     return this.ports.importReads.ignored(
       this.ask.source.id,
       strangers.map(({ externalId: { key } }) => key),
@@ -159,7 +139,7 @@ export class Planner {
             return asked
           },
           // That nobody is linked to them was asked before, and there is no more to know.
-          ({ about }, place) => (!this.remembers && about === 'subject' && !(rows[place] as Named).known ? NOBODY : undefined),
+          ({ about }, place) => (!this.ask.remembers && about === 'subject' && !(rows[place] as Named).known ? NOBODY : undefined),
         ),
       },
     )
@@ -186,14 +166,22 @@ export class Planner {
     if (before && made.writes) planRow.before = before
     return planRow
   }
+
+  private noteRenamed({ outcome, explanation }: Decided['decision']): void {
+    if (!isRefusal(outcome)) {
+      if (outcome.link?.replaces) this.renamed.set(outcome.user.id, 'moved')
+    } else if (outcome.code === 'match.renamed') {
+      for (const { user } of explanation.match?.candidates ?? []) if (!this.renamed.has(user)) this.renamed.set(user, 'asked')
+    }
+  }
 }
 
 /** What rows come to, added up. */
 export class Sums {
-  readonly counts: Record<string, number> = {}
+  readonly counts: { -readonly [Name in keyof ImportCounts]: number } = {}
   readonly harmed: Record<Harm, number> = { leavers: 0, blanked: 0, memberships: 0, moved: 0 }
 
-  count(name: PlanDecision | Counted, by = 1): void {
+  count(name: keyof ImportCounts, by = 1): void {
     if (by) this.counts[name] = (this.counts[name] ?? 0) + by
   }
 
@@ -201,24 +189,10 @@ export class Sums {
     this.count(decision, by)
     for (const harm of harms) this.harmed[harm] += by
   }
-
-  add({ counts, harmed }: Pick<PlannedPart, 'counts' | 'harmed'>): void {
-    for (const [name, by] of Object.entries(counts)) this.count(name as PlanDecision, by)
-    for (const [harm, by] of Object.entries(harmed)) this.harmed[harm as Harm] += by
-  }
-}
-
-function noteRenamed(renamed: Map<UserId, 'moved' | 'asked'>, { outcome, explanation }: Decided['decision']): void {
-  if (!isRefusal(outcome)) {
-    if (outcome.link?.replaces) renamed.set(outcome.user.id, 'moved')
-  } else if (outcome.code === 'match.renamed') {
-    for (const { user } of explanation.match?.candidates ?? []) if (!renamed.has(user)) renamed.set(user, 'asked')
-  }
 }
 
 function keyText({ name, value }: Key): string {
   return `${name} ${value}`
 }
 
-const NOBODY: Known = { records: [] }
 const NO_KEYS: ReadonlySet<string> = new Set()

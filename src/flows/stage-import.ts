@@ -4,7 +4,6 @@
 import { bare } from '../domain/bare.ts'
 import { withoutRedacted } from '../domain/decide.ts'
 import { type FeedCounts, healthOf } from '../domain/feed-health.ts'
-import type { UserId } from '../domain/ids.ts'
 import { identify } from '../domain/matching.ts'
 import type { ExternalId } from '../domain/model.ts'
 import { type Planned, WITHOUT_EFFECT } from '../domain/plan.ts'
@@ -82,13 +81,9 @@ class Staging {
   private readonly planner: Planner
   private readonly seen = new Seen()
   private readonly claimed = new Twice()
-  private readonly sums = new Sums()
+  private readonly sums: Sums
   private readonly attributes = bare<number>()
-  /** Whom a row has moved to another name, and whom a person has to say that of. */
-  private readonly renamed = new Map<UserId, 'moved' | 'asked'>()
   private readonly doubled = new Map<string, string[]>()
-  /** Whom the source takes back without anybody here being linked to them. */
-  private readonly unknownGone = new Set<string>()
   private meant = 0
   /** Rows of which it cannot be told whom they mean. */
   private nameless = 0
@@ -96,27 +91,26 @@ class Staging {
   private run: ImportRun
   private writing: Promise<void> = Promise.resolve()
 
-  private constructor(
-    ports: StagePorts,
-    ask: StageImport,
-    { digest, people, planner }: { digest: (text: string) => string; people: { all: number; present: number }; planner: Planner },
-  ) {
+  private constructor(ports: StagePorts, ask: StageImport, { digest, people, sums, planner }: StagingBegun) {
     this.ports = ports
     this.ask = ask
     this.digest = digest
     this.people = people
+    this.sums = sums
     this.planner = planner
     this.run = ask.run
   }
 
   static async begin(ports: StagePorts, ask: StageImport): Promise<Staging> {
-    const { importReads, mint } = ports
+    const { importReads } = ports
     const { run, source, policy, clock } = ask
-    const feed = { salt: mint.secret(), remembers: await importReads.remembersStrangers(source.id) }
+    const remembers = await importReads.remembersStrangers(source.id)
+    const sums = new Sums()
     return new Staging(ports, ask, {
       digest: await importReads.digester(),
       people: await importReads.countSubjects(source.id),
-      planner: new Planner(ports, { run: run.id, source: source.policy, policy, clock }, feed),
+      sums,
+      planner: new Planner(ports, { run: run.id, source: source.policy, policy, clock, remembers, sums }),
     })
   }
 
@@ -145,7 +139,7 @@ class Staging {
       if (subject && !this.seen.mark(subject.number)) {
         this.double(row.externalId, row.place)
         more.push(this.twice(row))
-      } else if (subject?.same && !row.gone) this.sums.count('unchanged', 1)
+      } else if (subject?.same && !row.gone) this.sums.count('unchanged')
       else open.push({ ...row, known: subject !== undefined })
     }
     const { rows, claims } = await this.plan(open)
@@ -153,11 +147,8 @@ class Staging {
   }
 
   private async plan(rows: readonly Named[]): Promise<PlannedPart> {
-    const part = await this.planner.plan({ first: this.seq + 1, rows })
+    const part = await this.planner.plan(rows, this.seq + 1)
     this.seq += part.rows.length
-    this.sums.add(part)
-    for (const [user, how] of part.renamed) if (how === 'moved' || !this.renamed.has(user)) this.renamed.set(user, how)
-    for (const key of part.unknownGone) this.unknownGone.add(key)
     return part
   }
 
@@ -167,7 +158,7 @@ class Staging {
     const { only } = source.policy.imports
     const named: Named[] = []
     for (const { place, attributes, gone } of rows) {
-      this.sums.count('rows', 1)
+      this.sums.count('rows')
       for (const name in attributes)
         if ((attributes[name] as readonly string[]).length) this.attributes[name] = (this.attributes[name] ?? 0) + 1
       const passes = only && !gone ? this.passes(attributes, place, bad) : true
@@ -192,13 +183,13 @@ class Staging {
     const { only } = this.ask.source.policy.imports
     try {
       const meant = only?.expression.run({ attributes: new Map(Object.entries(attributes)), nameID: '' })
-      if (meant !== true) this.sums.count('passed', 1)
+      if (meant !== true) this.sums.count('passed')
       return meant === true
     } catch (error) {
       const { absent, message } = error as Error & { absent?: boolean }
       if (absent === undefined) throw error
       // What it asks about is not there: that is not what it says yes to.
-      if (absent) this.sums.count('passed', 1)
+      if (absent) this.sums.count('passed')
       else {
         this.nameless++
         bad.push({ place, why: `only: ${only?.text}: ${message}` })
@@ -208,13 +199,13 @@ class Staging {
   }
 
   private unusable(place: string, why: string, code?: Planned['code']): PlanRow {
-    this.sums.count('refused', 1)
+    this.sums.count('refused')
     const planned = { ...WITHOUT_EFFECT, decision: 'refused', why, ...(code ? { code } : {}) } as const
     return { seq: ++this.seq, externalId: { key: '', value: '' }, place, planned, status: 'refused' }
   }
 
   private twice({ externalId, place }: Named): PlanRow {
-    this.sums.count('refused', 1)
+    this.sums.count('refused')
     return {
       seq: ++this.seq,
       externalId,
@@ -310,7 +301,7 @@ class Staging {
       if (!last) return
       after = last.number
       // Whoever comes under another name has not left under the old one.
-      const gone = subjects.filter(({ number, user }) => !this.seen.has(number) && this.renamed.get(user) !== 'moved')
+      const gone = subjects.filter(({ number, user }) => !this.seen.has(number) && this.planner.renamed.get(user) !== 'moved')
       for (let i = 0; i < gone.length; i += BATCH) {
         const rows = gone.slice(i, i + BATCH).map(
           ({ externalId }): Named => ({
@@ -334,7 +325,7 @@ class Staging {
 
   private unsure(row: PlanRow): PlanRow {
     const { user } = row.planned
-    const asked = user !== undefined && this.renamed.get(user) === 'asked'
+    const asked = user !== undefined && this.planner.renamed.get(user) === 'asked'
     if (row.status !== 'approved' || !row.planned.harms.includes('leavers') || (!this.nameless && !asked)) return row
     const unread = `${this.nameless} row${this.nameless === 1 ? '' : 's'} could not be read, and one may be theirs`
     const why = `${row.planned.why}; but ${asked ? 'somebody under another name may be them' : unread}`
@@ -348,7 +339,8 @@ class Staging {
       const asked = rows.map(({ externalId: { key }, digest = '' }) => ({ key, digest }))
       const known = await this.ports.importReads.known(source.id, asked, policy.revision)
       // What comes to nothing has left no row: it is what the source says now, all the same.
-      const isOld = (row: PlanRow, at: number) => this.unknownGone.has(row.externalId.key) || this.seen.has(known.get(at)?.number ?? -1)
+      const isOld = (row: PlanRow, at: number) =>
+        this.planner.unknownGone.has(row.externalId.key) || this.seen.has(known.get(at)?.number ?? -1)
       const named = rows.flatMap((row, at): Named | readonly Named[] => {
         if (isOld(row, at)) return []
         const { externalId, place, said = {}, gone, digest = '' } = row
@@ -365,6 +357,13 @@ class Staging {
     const planned = { ...WITHOUT_EFFECT, decision: 'passed', why: 'the source has taken back what was waiting' } as const
     return { seq: ++this.seq, externalId, place, planned, status: 'refused' }
   }
+}
+
+interface StagingBegun {
+  readonly digest: (text: string) => string
+  readonly people: { readonly all: number; readonly present: number }
+  readonly sums: Sums
+  readonly planner: Planner
 }
 
 interface Unusable {

@@ -1,4 +1,4 @@
-// What the rows of a feed claim for themselves, in pieces of a thousand rows: most feeds contest nothing, and then nobody looks at
+// What the rows of a feed claim for themselves, a piece for each part of it: most feeds contest nothing, and then nobody looks at
 // them again. A claim is eight bytes, its row four.
 
 import type { RunId } from '../domain/ids.ts'
