@@ -155,7 +155,8 @@ function linksWritten(place: Place, changes: readonly Change[], { now, digests }
     const replaces = link?.replaces
     if (replaces) steps.push((db) => removeLink(db, source, replaces, user.id))
     if (link) links.push([source, externalId.key, externalId.value, user.id, now, digest])
-    else if (recordMoved) heard.push([source, externalId.key, digest, record.missingSince ?? null])
+    // What was worded otherwise and says the same is known by its new wording the next time.
+    else if (recordMoved || digest !== null) heard.push([source, externalId.key, digest, record.missingSince ?? null])
     // Of somebody new there is nothing yet that it could take the place of.
     if (link || recordMoved) (kind === 'create' ? fresh : records).push(recordRow(place, record))
   }

@@ -265,7 +265,7 @@ describe('imports, one after the other', () => {
             assert.ok(state !== 'active' || isNamed, `${linked} is in the feed, or somebody with their address is`)
           }
         }),
-        { numRuns: 40 },
+        { numRuns: 40, examples: [[SAID_AGAIN]] },
       )
     })
   })
@@ -277,6 +277,13 @@ const GONE_WHILE_WAITING: readonly Step[] = [
   { edits: [{ who: 1, says: { email: 'a@x', department: '' } }], mode: 'full', takenBack: false },
   { edits: [{ who: 0, says: { email: '', department: '' } }], mode: 'full', takenBack: false },
   { edits: [{ who: 1, says: 'nothing any more' }], mode: 'incremental', takenBack: false },
+]
+
+/** What was taken back, and then said again as it was before. */
+const SAID_AGAIN: readonly Step[] = [
+  { edits: [{ who: 0, says: { email: 'a@x', department: 'Law' } }], mode: 'full', takenBack: false },
+  { edits: [{ who: 0, says: { email: 'a@x', department: 'Sales' } }], mode: 'full', takenBack: true },
+  { edits: [{ who: 0, says: { email: 'a@x', department: 'Law' } }], mode: 'full', takenBack: false },
 ]
 
 const EMPTIED = [

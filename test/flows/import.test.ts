@@ -46,6 +46,16 @@ for (const dialect of dialects) {
         assert.deepEqual((await at.user('e1@corp.example')).profile.department?.values, ['Research'])
       })
 
+      it('looks at them no more than once where only the order of what is said has changed', async () => {
+        at.putMany(20, (number) => (number === 1 ? { department: 'Research' } : { department: 'Sales' }))
+        const reordered = [...at.people].map(([key, { department = '', ...rest }]) => [key, { department, ...rest }] as const)
+        for (const [key, row] of reordered) at.people.set(key, row)
+        const run = await at.run()
+        assert.deepEqual(countsOf(run), { unchanged: 20, applied: 20 })
+        const again = await at.run()
+        assert.deepEqual([countsOf(again), await at.rows(again.id)], [{ unchanged: 20 }, []])
+      })
+
       it('ends the access of whoever left, and opens it again when they come back and a person agrees', async () => {
         at.drop('E2')
         const left = await at.run()
@@ -346,6 +356,16 @@ for (const dialect of dialects) {
         assert.equal(run.counts.create, 2)
         assert.equal(run.counts.leaver, 1)
         assert.equal((await at.user('e3@corp.example')).state, 'deprovisioned')
+      })
+
+      it('is forgotten once the source says again what it said before', async () => {
+        const said = { email: 'e4@corp.example', department: 'Sales' }
+        at.put('E4', { ...said, department: 'Research' })
+        await at.undo((await at.run()).id)
+        at.put('E4', said)
+        await at.run()
+        const again = await at.run()
+        assert.deepEqual([countsOf(again), await at.rows(again.id)], [{ unchanged: 7 }, []])
       })
 
       it('refuses to be taken back once its rows are not kept', async () => {
