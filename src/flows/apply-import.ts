@@ -41,16 +41,26 @@ export async function applyImport(ports: ApplyPorts, ask: ApplyImport): Promise<
   // While one batch is written, the next are decided; what the first changes of their people shows in their versions. How many seats
   // of a licence are free does not.
   const most = licencesOf(ask.policy.entitlements).size ? 1 : AHEAD
+  let newcomers = 0
+  let much = BATCH
   const ahead = [decideBatch(ports, ask, run.cursor)]
   for (;;) {
     while (ahead.length < most) ahead.push(decideNext(ports, ask, ahead.at(-1) as Promise<Batch>))
     const batch = await (ahead.shift() as Promise<Batch>)
     if (!batch.rows.length) return run
     run = await writeBatch(ports, { ...ask, run }, batch)
+    newcomers += batch.fits.filter(({ change }) => change.kind === 'create').length
+    if (newcomers >= much * GROWTH) {
+      much = newcomers
+      await ports.inTransaction((tx) => ports.imports.grew(tx, 'people'))
+    }
     if (!ahead.length) ahead.push(decideBatch(ports, ask, batch.cursor))
     ask.onProgress(run)
   }
 }
+
+/** Whenever there are so many times as many newcomers as the last time, the database is told. */
+const GROWTH = 4
 
 /** So many batches are decided and not written yet. */
 const AHEAD = 2

@@ -193,6 +193,8 @@ export interface Imports {
   /** All that an interrupted reading has left. */
   discard(tx: Tx, run: RunId): Promise<void>
   rewrite(tx: Tx, run: RunId, rows: readonly PlanRow[]): Promise<void>
+  /** Many were written: the database is told, because it looks for them by how many it thinks there are. In a transaction of its own. */
+  grew(tx: Tx, what: 'plan' | 'people'): Promise<void>
   /**
    * All that waits goes ahead, but for rows that nobody can decide by a yes.
    * @param which decision: only rows of this class; what would change somebody and is of another one waits from now on.

@@ -253,6 +253,7 @@ class Staging {
     if (mode === 'full' && !leaversUnknown) await this.missing()
     else if (mode === 'incremental') await this.stillWaiting()
     await this.writing
+    if (this.seq > BATCH) await this.ports.inTransaction((tx) => this.ports.imports.grew(tx, 'plan'))
     await settleContested(this.ports, {
       run: this.run,
       suspects: this.claimed.suspects,

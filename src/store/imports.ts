@@ -126,6 +126,12 @@ export const imports: Imports = {
     )
   },
 
+  async grew(tx, what) {
+    const { dialect, raw } = inside(tx)
+    // PostgreSQL would find out by itself within a minute or so; until then it may read a table whole for each batch.
+    if (dialect === 'postgres') await raw(`analyze ${SOUGHT[what]}`)
+  },
+
   async approveAll(tx, run, { decision, stay }) {
     const rows = () => inside(tx)('import_rows').where({ run_id: run })
     if (decision !== undefined)
@@ -202,6 +208,12 @@ export const imports: Imports = {
 
   restore,
 }
+
+/** What is sought, and by what. */
+const SOUGHT = {
+  plan: 'import_rows (run_id, seq, status, decision)',
+  people: 'users (id), links (source_id, external_key, user_id), user_keys (name, value, user_id), source_records (source_id, external_key)',
+} as const
 
 const MOST_AT_ONCE = 500
 const NOBODY = { holder: null, held_until: null }

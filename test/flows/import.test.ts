@@ -89,6 +89,23 @@ for (const dialect of dialects) {
       })
     })
 
+    if (dialect === 'postgres')
+      describe('of many', () => {
+        fresh()
+
+        it('tells the database how many, which would read all of them for each part otherwise', async () => {
+          const counted = async (table: string) => {
+            const [row] = await at.db.read((knex) => knex('pg_class').where({ relname: table }).select('reltuples'))
+            return Number(row?.reltuples)
+          }
+          at.putMany(4100)
+          await at.run()
+          assert.equal(await counted('import_rows'), 4100)
+          assert.ok((await counted('users')) >= 4000, 'people')
+          assert.ok((await counted('user_keys')) >= 8000, 'keys')
+        })
+      })
+
     describe('of people who are here already', () => {
       fresh({
         sources: [
