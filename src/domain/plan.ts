@@ -22,12 +22,12 @@ export const planDecisions = ['create', 'link', 'update', 'return', 'leaver', 'd
 export type PlanDecision = (typeof planDecisions)[number]
 
 /** What becomes of a planned row. waiting: for a person. moved: the user was changed since, so it was not applied. */
-export const rowStatuses = ['approved', 'waiting', 'applied', 'moved', 'ignored', 'refused', 'superseded', 'undone'] as const
+export const rowStatuses = ['approved', 'waiting', 'applied', 'moved', 'ignored', 'refused', 'passed', 'superseded', 'undone'] as const
 export type RowStatus = (typeof rowStatuses)[number]
 
 export interface Planned {
   readonly decision: PlanDecision
-  readonly status: Extract<RowStatus, 'approved' | 'waiting' | 'refused'>
+  readonly status: Extract<RowStatus, 'approved' | 'waiting' | 'refused' | 'passed'>
   readonly user?: UserId
   /** The version of the user that it was decided about. */
   readonly basis?: number
@@ -56,7 +56,7 @@ export function planned({ outcome, explanation }: Decision, { approve, lifecycle
   const who = explanation.user === undefined ? {} : { user: explanation.user }
   if (isRefusal(outcome)) {
     const { code, detail } = outcome
-    if (PASSES.has(code)) return { ...WITHOUT_EFFECT, ...who, decision: 'passed', status: 'refused', why: detail, code }
+    if (PASSES.has(code)) return { ...WITHOUT_EFFECT, ...who, decision: 'passed', status: 'passed', why: detail, code }
     if (!DISPUTES.has(code)) return { ...WITHOUT_EFFECT, ...who, decision: 'refused', status: 'refused', why: detail, code }
     const candidates = explanation.match?.candidates ?? []
     return { ...WITHOUT_EFFECT, decision: 'disputed', status: 'waiting', why: detail, code, candidates }

@@ -5,7 +5,7 @@ import { type PlanDecision, type Planned, WITHOUT_EFFECT } from '../domain/plan.
 import { refuse } from '../domain/refusals.ts'
 import { CLAIMS, type ClaimKind, kindOf } from './claims.ts'
 import type { ImportReads, ImportRun, Imports, PlanRow } from './import-ports.ts'
-import type { Sums } from './plan-part.ts'
+import type { Sums } from './plan-feed.ts'
 import type { Transactions, Tx } from './ports.ts'
 
 export interface Contested {

@@ -14,7 +14,7 @@ import type { ImportRules, SourcePolicy } from '../domain/source-policy.ts'
 import { settleContested } from './contested.ts'
 import { type Connector, type FeedBatch, FeedFailure, type FeedRow } from './feed-ports.ts'
 import type { ImportDetails, ImportReads, ImportRun, Imports, KnownSubject, PlanRow } from './import-ports.ts'
-import { type Named, type PlannedPart, Planner, Sums } from './plan-part.ts'
+import { type Named, type PlannedPart, Planner, Sums } from './plan-feed.ts'
 import type { Mint, Transactions, Tx } from './ports.ts'
 import { readFeed } from './read-feed.ts'
 import { Seen, Twice } from './seen.ts'
@@ -356,7 +356,7 @@ class Staging {
   /** Takes the place of a row that waits in an earlier run. */
   private overtaken({ externalId, place }: PlanRow): PlanRow {
     const planned = { ...WITHOUT_EFFECT, decision: 'passed', why: 'the source has taken back what was waiting' } as const
-    return { seq: ++this.seq, externalId, place, planned, status: 'refused' }
+    return { seq: ++this.seq, externalId, place, planned, status: 'passed' }
   }
 }
 

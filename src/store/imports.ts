@@ -212,7 +212,8 @@ export const imports: Imports = {
 /** What is sought, and by what. */
 const SOUGHT = {
   plan: 'import_rows (run_id, seq, status, decision)',
-  people: 'users (id), links (source_id, external_key, user_id), user_keys (name, value, user_id), source_records (source_id, external_key)',
+  people:
+    'users (id), links (source_id, external_key, user_id), user_keys (name, value, user_id), source_records (source_id, external_key)',
 } as const
 
 const MOST_AT_ONCE = 500
