@@ -19,21 +19,22 @@ export interface Key {
   readonly unique: boolean
 }
 
-export function keyName(attributes: readonly string[]): KeyName {
+function keyName(attributes: readonly string[]): KeyName {
   return [...attributes].sort().join('+')
 }
 
-/** The same name, whoever has it and whatever their address: a candidate for a person to look at. */
-export const SAME_NAME = keyName(['givenName', 'familyName'])
+export function keyKind(attributes: readonly string[], unique = false): KeyKind {
+  return { name: keyName(attributes), attributes: [...attributes].sort(), unique }
+}
 
-/** @param matchedBy the attributes of every matching rule in force */
-export function keyKinds(schema: Schema, matchedBy: readonly (readonly string[])[]): readonly KeyKind[] {
+/** The same name, whoever has it and whatever their address: a candidate for a person to look at. */
+export const SAME_NAME = keyKind(['givenName', 'familyName'])
+
+/** @param matchedBy what every matching rule in force asks for */
+export function keyKinds(schema: Schema, matchedBy: readonly KeyKind[]): readonly KeyKind[] {
   const kinds = new Map<KeyName, KeyKind>()
-  for (const attributes of [['givenName', 'familyName'], ...matchedBy]) {
-    const name = keyName(attributes)
-    kinds.set(name, { name, attributes: [...attributes].sort(), unique: false })
-  }
-  for (const { name, unique } of schema.values()) if (unique) kinds.set(name, { name, attributes: [name], unique: true })
+  for (const kind of [SAME_NAME, ...matchedBy]) kinds.set(kind.name, kind)
+  for (const { name, unique } of schema.values()) if (unique) kinds.set(name, keyKind([name], true))
   return [...kinds.values()]
 }
 

@@ -5,7 +5,7 @@
 
 import { nameIn } from './attribute-names.ts'
 import type { UserId } from './ids.ts'
-import { type Key, keyName, keyOf, SAME_NAME } from './keys.ts'
+import { type Key, type KeyKind, keyOf, SAME_NAME } from './keys.ts'
 import type { Mapped, SourcePath } from './mapping.ts'
 import type { ExternalId, Grant, NameId, SourceRecord, User } from './model.ts'
 import { type Refusal, refuse } from './refusals.ts'
@@ -15,6 +15,7 @@ import type { SourcePolicy } from './source-policy.ts'
 /** One tier. auto: one owner is linked at once; ask: a person decides; never: whoever is found stands in the way. */
 export interface MatchingRule {
   readonly by: readonly string[]
+  readonly key: KeyKind
   readonly link: 'auto' | 'ask' | 'never'
 }
 
@@ -75,10 +76,14 @@ export function linkedMatch(source: SourcePolicy, externalId: ExternalId, user: 
 /** The keys that the rules ask for, with the names of all for the explanation. */
 export function matchingKeys({ matching }: SourcePolicy, mapped: Mapped): readonly Key[] {
   const valueIn = (attribute: string) => mapped.values.get(attribute)?.values[0]
-  const keys = matching.map(({ by }) => keyOf({ name: keyName(by), attributes: [...by].sort(), unique: false }, valueIn))
-  const sameName = keyOf({ name: SAME_NAME, attributes: SAME_NAME.split('+'), unique: false }, valueIn)
-  const asked = [...keys, sameName].filter((key): key is Key => key !== undefined)
-  return asked.filter((key, i) => asked.findIndex((one) => one.name === key.name) === i)
+  const keys: Key[] = []
+  const ask = (kind: KeyKind) => {
+    const key = keys.some(({ name }) => name === kind.name) ? undefined : keyOf(kind, valueIn)
+    if (key) keys.push(key)
+  }
+  for (const { key } of matching) ask(key)
+  ask(SAME_NAME)
+  return keys
 }
 
 /** @param holders whoever has one of `matchingKeys` */
@@ -86,9 +91,8 @@ export function match(source: SourcePolicy, externalId: ExternalId, holders: rea
   const nobody = `nobody is linked to «${externalId.value}» of ${source.name}`
   const tried: string[] = []
   for (const rule of source.matching) {
-    const name = keyName(rule.by)
     const inWords = rule.by.join(' and ')
-    const found = holders.filter(({ key, user }) => key.name === name && user.state !== 'erased')
+    const found = holders.filter(({ key, user }) => key.name === rule.key.name && user.state !== 'erased')
     const [one] = found
     if (!one) {
       tried.push(inWords)
@@ -104,7 +108,7 @@ export function match(source: SourcePolicy, externalId: ExternalId, holders: rea
     }
     return unlinked(source, rule, one, candidates, administrators, `${nobody}; ${one.user.id} has the same ${inWords}`)
   }
-  const partial = holders.filter(({ key, user }) => key.name === SAME_NAME && user.state !== 'erased')
+  const partial = holders.filter(({ key, user }) => key.name === SAME_NAME.name && user.state !== 'erased')
   const seen = partial.length ? `; ${partial.length === 1 ? 'somebody has' : `${partial.length} have`} the same given and family name` : ''
   const why = `${nobody}${tried.length ? `, and nobody has the same ${tried.join(', or the same ')}` : ''}${seen}`
   return { situation: 'unmatched', candidates: partial.map((holder) => candidateOf(holder, 'given and family name', 'partial')), why }

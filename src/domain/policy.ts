@@ -134,7 +134,7 @@ export function compilePolicy(revision: number, documents: readonly DocumentInFo
   const rules = single<EntitlementsSpec>('entitlements')
   const keys = keyKinds(
     schema,
-    [...sources.values()].flatMap(({ matching }) => matching.map(({ by }) => by)),
+    [...sources.values()].flatMap(({ matching }) => matching.map(({ key }) => key)),
   )
   return {
     revision,

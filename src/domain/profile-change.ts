@@ -85,7 +85,7 @@ export class ProfileChange {
   }
 
   private change(attribute: string, before: readonly string[], after: readonly string[]): void {
-    this.changes.push({ attribute, before, after, ...(isSensitive(this.schema, attribute) ? { sensitive: true as const } : {}) })
+    this.changes.push(isSensitive(this.schema, attribute) ? { attribute, before, after, sensitive: true } : { attribute, before, after })
   }
 
   result(): { readonly profile: Profile; readonly changes: readonly AttributeChange[] } {

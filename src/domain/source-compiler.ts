@@ -8,6 +8,7 @@ import { compilePattern, type LookupTables } from './expression-shape.ts'
 import { celValue, type Expression, groupsLanguage, type Language, mappingLanguage } from './expressions.ts'
 import type { GroupsPolicy } from './groups.ts'
 import type { SourceId } from './ids.ts'
+import { keyKind } from './keys.ts'
 import { type MappingRow, parseSourcePath, type Reader, type RowReads, type SourcePath } from './mapping.ts'
 import { type AttributeDefinition, foldKey, GROUPS, normaliseValues, type Schema } from './schema.ts'
 import { LOCAL, type SourcePolicy } from './source-policy.ts'
@@ -109,7 +110,7 @@ export function compileSource({
       externalId,
       jit,
       carriesLifecycle: jit.staged !== 'refuse' || jit.suspended !== 'refuse' || jit.deprovisioned !== 'refuse',
-      matching: spec.matching,
+      matching: spec.matching.map((rule) => ({ ...rule, key: keyKind(rule.by) })),
       linking: {
         groups: folded(linking.groups),
         domains: folded(linking.domains),

@@ -6,7 +6,6 @@ import { type Known, NOBODY, type Question } from '../domain/deciding.ts'
 import { licencesOf, type SeatsTaken } from '../domain/entitlements.ts'
 import type { Actor } from '../domain/events.ts'
 import type { UserId } from '../domain/ids.ts'
-import { keyName } from '../domain/keys.ts'
 import type { Holder } from '../domain/matching.ts'
 import type { RecordOnFile } from '../domain/model.ts'
 import { type Planned, planned, sameEffect } from '../domain/plan.ts'
@@ -238,7 +237,7 @@ async function unmoved(
     )
     if (!known.every(({ change }) => versions.get(change.user.id) === change.user.version)) return false
   }
-  const matching = new Set(source.matching.map(({ by }) => keyName(by)))
+  const matching = new Set(source.matching.map(({ key }) => key.name))
   const claimed = ({ kind, keys = [] }: Change) => keys.filter(({ unique, name }) => unique || (kind === 'create' && matching.has(name)))
   const created = changes.filter(({ change }) => change.kind === 'create')
   if (presumed && created.length) {

@@ -3,7 +3,7 @@
 import { NOBODY } from '../domain/deciding.ts'
 import { licencesOf } from '../domain/entitlements.ts'
 import type { RunId, UserId } from '../domain/ids.ts'
-import { type Key, keyName } from '../domain/keys.ts'
+import type { Key } from '../domain/keys.ts'
 import type { ExternalId } from '../domain/model.ts'
 import { type Planned, planned } from '../domain/plan.ts'
 import type { Policy } from '../domain/policy.ts'
@@ -61,7 +61,7 @@ export class Planner {
     this.ports = ports
     this.ask = ask
     this.claimOf = claiming(ports.mint.secret())
-    this.matchingKeys = new Set(ask.source.matching.map(({ by }) => keyName(by)))
+    this.matchingKeys = new Set(ask.source.matching.map(({ key }) => key.name))
     this.licensed = licencesOf(ask.policy.entitlements).size > 0
   }
 
