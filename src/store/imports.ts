@@ -128,8 +128,9 @@ export const imports: Imports = {
 
   async grew(tx, what) {
     const { dialect, raw } = inside(tx)
-    // PostgreSQL would find out by itself within a minute or so; until then it may read a table whole for each batch.
-    if (dialect === 'postgres') await raw(`analyze ${SOUGHT[what]}`)
+    // PostgreSQL would find out by itself within a minute or so; until then it may read a table whole for each batch. Where it is at
+    // that already, nobody waits for it.
+    if (dialect === 'postgres') await raw(`analyze (skip_locked) ${SOUGHT[what]}`)
   },
 
   async approveAll(tx, run, { decision, stay }) {
