@@ -16,8 +16,12 @@ export async function cancelImport(
     if (!run) return `there is no run ${id}`
     if (!['running', 'held', 'planned', 'waiting'].includes(run.state)) return `the run is ${run.state} already`
     const by = actorName(actor)
-    const cancelled: ImportRun = { ...run, state: 'cancelled', details: { ...run.details, cancelledBy: by }, finishedAt: now }
+    const ended: ImportRun = { ...run, state: 'cancelled', details: { ...run.details, cancelledBy: by }, finishedAt: now }
+    const rests = run.kind === 'import' && run.state !== 'running'
+    const cancelled = rests ? { ...ended, counts: { ...run.counts, waiting: 0 } } : ended
     await ports.imports.put(tx, cancelled, now)
+    // Nobody is to be asked about what nothing follows from.
+    if (rests) await ports.imports.withdraw(tx, id)
     // Whoever reads may be gone; a plan that was whole can still be looked at.
     if (run.kind === 'import' && run.state === 'running' && run.phase === 'reading' && !isWholePlan(run))
       await ports.imports.discard(tx, id)

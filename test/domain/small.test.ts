@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import { parsePolicyFile } from '../../src/domain/documents.ts'
 import { foldHeaderName, identityHeaders, isReservedHeader, parseHeaderPath } from '../../src/domain/identity-headers.ts'
 import { ID_ENTROPY, mint, mintReference, readReference, type SourceId, type UserId } from '../../src/domain/ids.ts'
 import { parseSourcePath } from '../../src/domain/mapping.ts'
@@ -136,5 +137,22 @@ describe('source paths', () => {
       'attributes.a[0][1]',
     ])
       assert.equal(parseSourcePath(wrong), undefined, wrong)
+  })
+})
+
+describe('the address of a service that is imported from', () => {
+  const faultsOf = (url: string) => {
+    const mapping = [{ to: 'userName', from: 'attributes.id' }]
+    const parsed = parsePolicyFile({ sources: [{ name: 'api', kind: 'rest', key: 'id', rest: { url, rows: '/people' }, mapping }] })
+    return 'faults' in parsed ? parsed.faults : []
+  }
+
+  it('holds no password, which would be shown wherever the policy is', () => {
+    assert.deepEqual(faultsOf('https://people.example/v1'), [])
+    for (const url of ['https://ann:secret@people.example/v1', 'http://ann@localhost:8080/v1']) {
+      const faults = faultsOf(url)
+      assert.match(JSON.stringify(faults), /leave user and password out of the address/)
+      assert.doesNotMatch(JSON.stringify(faults), /secret@/)
+    }
   })
 })

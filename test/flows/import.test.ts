@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { cancelImport } from '../../src/flows/cancel-import.ts'
 import { editUser } from '../../src/flows/edit-user.ts'
 import { runImport } from '../../src/flows/run-import.ts'
 import { dialects } from '../support/databases.ts'
@@ -265,6 +266,20 @@ for (const dialect of dialects) {
         const approved = await at.approve(run.id, 'create')
         assert.ok(approved.outcome === 'applied' && approved.run.state === 'done')
         assert.equal((await at.users()).length, 3)
+      })
+
+      it('waits for nobody any more once it is cancelled', async () => {
+        at.put('E8', { email: 'e8@corp.example', department: 'Sales' })
+        const run = await at.run()
+        assert.deepEqual([run.state, run.counts.waiting], ['waiting', 1])
+        const cancelled = await cancelImport(at.ports, { run: run.id, actor: OPERATOR, now: at.now })
+        assert.ok(typeof cancelled !== 'string' && cancelled.state === 'cancelled')
+        assert.equal((await at.ports.importReads.run(run.id))?.counts.waiting, 0)
+        assert.deepEqual(
+          (await at.rows(run.id, 'create')).map(({ status }) => status),
+          ['superseded'],
+        )
+        at.drop('E8')
       })
 
       it('plans only, where that is asked, and applies it later', async () => {

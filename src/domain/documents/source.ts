@@ -99,7 +99,11 @@ const sql = z.strictObject({
 })
 
 /** Credentials go nowhere in the clear, but to this machine itself. */
-const guardedUrl = httpUrl.refine(isTrustworthyFetch, { error: 'write an https address (http only for localhost)' })
+const guardedUrl = httpUrl
+  .refine(isTrustworthyFetch, { error: 'write an https address (http only for localhost)' })
+  .refine((value) => !URL.canParse(value) || !(new URL(value).username || new URL(value).password), {
+    error: 'leave user and password out of the address; auth says them, by the name of a secret',
+  })
 
 const auth = z.union(
   [
