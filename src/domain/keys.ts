@@ -19,12 +19,9 @@ export interface Key {
   readonly unique: boolean
 }
 
-function keyName(attributes: readonly string[]): KeyName {
-  return [...attributes].sort().join('+')
-}
-
 export function keyKind(attributes: readonly string[], unique = false): KeyKind {
-  return { name: keyName(attributes), attributes: [...attributes].sort(), unique }
+  const sorted = [...attributes].sort()
+  return { name: sorted.join('+'), attributes: sorted, unique }
 }
 
 /** The same name, whoever has it and whatever their address: a candidate for a person to look at. */

@@ -101,9 +101,12 @@ const sql = z.strictObject({
 /** Credentials go nowhere in the clear, but to this machine itself. */
 const guardedUrl = httpUrl
   .refine(isTrustworthyFetch, { error: 'write an https address (http only for localhost)' })
-  .refine((value) => !URL.canParse(value) || !(new URL(value).username || new URL(value).password), {
-    error: 'leave user and password out of the address; auth says them, by the name of a secret',
-  })
+  .refine(holdsNoPassword, { error: 'leave user and password out of the address; auth says them, by the name of a secret' })
+
+function holdsNoPassword(value: string): boolean {
+  const url = URL.parse(value)
+  return !url?.username && !url?.password
+}
 
 const auth = z.union(
   [
